@@ -1,0 +1,204 @@
+"""A method's books: rows of the trace, totals, checkpoints."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from math import fsum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedsim.clock.trips import OUTCOMES, Outcome, Trips
+from fedsim.cost.flops import layers_only_units
+from fedsim.cost.parameters import local_size, trained_size
+from fedsim.cost.price import PlanCost, Prices
+from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.model.layout import Layout
+from fedsim.phases import Phase
+from fedsim.plan import full
+from fedsim.rounds import Cohort, State, Trained, Turn
+from fedsim.server.parameters import GlobalModel, Pools
+from fedsim.store import checkpoint
+from fedsim.store.checkpoint import CheckpointState
+from fedsim.store.client_state import ClientStore
+from fedsim.totals import Totals
+from fedsim.trace.schema import slots_text
+from fedsim.trace.writer import TraceWriter
+
+
+class Account:
+    """Writes down what a method does, in one folder."""
+
+    def __init__(self, method: str, folder: Path) -> None:
+        self.method = method
+        self.totals = Totals()
+        self.started = False
+        self._checkpoints = folder / "checkpoints" / method
+        self._clients = ClientStore(folder / "clients" / method)
+        self._trace = TraceWriter(folder, method)
+        self._saved_round = -1
+        self._before: np.typing.NDArray[np.int32] | None = None
+
+    @property
+    def trace_sha256(self) -> str:
+        """Hash over all sealed rounds."""
+        return self._trace.digest
+
+    def trips(
+        self, turn: Turn, cohort: Cohort, prices: Prices, trips: Trips, trained: Trained, changed: Sequence[str]
+    ) -> float | None:
+        """Write a round's trips and their sums; returns the mean training loss."""
+        useful = trips.outcome == Outcome.completed.code
+        clients = [int(client) for client in cohort.clients]
+        weights = _weights(clients, useful, trained)
+        losses = [report.loss if (report := trained.reports.get(client)) else None for client in clients]
+        known = [(w, value) for w, value in zip(weights, losses, strict=True) if w > 0 and value is not None]
+        loss = fsum(w * value for w, value in known) if known else None
+        self._trace.add(
+            "trips",
+            {
+                **self._where(turn),
+                "client": cohort.clients,
+                "device": [cohort.devices.devices[code] for code in cohort.devices.device],
+                "network": [cohort.devices.networks[code] for code in cohort.devices.network],
+                "samples": cohort.work.samples,
+                "batches": cohort.work.batches,
+                "tokens": cohort.work.tokens,
+                "real_tokens": cohort.work.real_tokens,
+                "download_bytes": trips.download_bytes,
+                "upload_bytes": trips.upload_bytes,
+                "flops_forward": trips.flops_forward,
+                "flops_backward": trips.flops_backward,
+                "price_download_bytes": prices.download_bytes,
+                "price_upload_bytes": prices.upload_bytes,
+                "price_flops_forward": prices.flops_forward,
+                "price_flops_backward": prices.flops_backward,
+                "memory_bytes": prices.memory_bytes,
+                "start_s": trips.start_s,
+                "download_s": trips.download_s,
+                "compute_s": trips.compute_s,
+                "upload_s": trips.upload_s,
+                "end_s": trips.end_s,
+                "energy_j": trips.energy_j,
+                "outcome": [OUTCOMES[code] for code in trips.outcome],
+                "useful": useful,
+                "weight": weights,
+                "loss": losses,
+                "slots": [slots_text(slots) for slots in cohort.slots],
+            },
+        )
+        sums = Totals.of(trips, useful)
+        counts = {outcome.value: int((trips.outcome == outcome.code).sum()) for outcome in OUTCOMES}
+        self._trace.add(
+            "rounds",
+            {
+                **self._where(turn),
+                "start_s": float(trips.start_s[0]),
+                "end_s": trips.closed_s,
+                "cohort": len(clients),
+                **counts,
+                **{name: value for name, value in sums.as_dict().items() if name != "trips_completed"},
+                "loss": loss,
+                "trained_groups": " ".join(changed),
+            },
+        )
+        self.totals += sums
+        return loss
+
+    def stage(self, turn: Turn, cost: PlanCost, architecture: Architecture, model: GlobalModel) -> None:
+        """Write down what a stage trains and what a device pays for it."""
+        plan, head = turn.stage.plan, turn.phase.head
+        shape = LocalShape.of(architecture, head, plan)
+        whole = LocalShape.of(architecture, head, full(architecture.layers))
+        longest = np.array([[turn.phase.config.local.batch_samples, architecture.max_positions, 0]], np.int64)
+        self._trace.add(
+            "stages",
+            {
+                "phase": turn.phase.name,
+                "stage": turn.stage_index,
+                "first_round": turn.stage_first,
+                "rounds": turn.stage.rounds,
+                "trained": turn.stage.label,
+                "depth": plan.layers.depth,
+                "parameters_trained": trained_size(shape).parameters,
+                "parameters_sent": trained_size(shape).parameters,
+                "download_bytes_per_client": int(model.bytes().sum()) if plan.full_pool else local_size(shape).bytes,
+                "upload_bytes_per_client": cost.upload_bytes,
+                "flops_layers_share": layers_only_units(shape) / layers_only_units(whole),
+                "memory_bytes": int(cost.memory.at(longest)[0]),
+            },
+        )
+
+    def evaluation(self, phase: Phase, round_: int, now_s: float, metrics: Mapping[str, float], samples: int) -> None:
+        """Write metrics beside what the method has spent so far."""
+        self._trace.add(
+            "evals",
+            {
+                "phase": phase.name,
+                "round": round_,
+                "simulated_s": now_s,
+                "metric": list(metrics),
+                "value": np.array(list(metrics.values())),
+                "samples": samples,
+                "upload_bytes": self.totals.upload_bytes,
+                "download_bytes": self.totals.download_bytes,
+                "flops": self.totals.flops_forward + self.totals.flops_backward,
+            },
+        )
+
+    def event(self, kind: str, round_: int, text: str, seconds: float | None) -> None:
+        """Write down what a real clock saw; outside the hash."""
+        row = {"wall_s": time.time(), "kind": kind, "round": round_, "text": text, "seconds": seconds}
+        self._trace.add("events", row)
+
+    def seal(self, round_: int) -> None:
+        """Close a round's rows."""
+        self._trace.seal(round_)
+        self.started = True
+
+    def checkpoint(self, state: State) -> None:
+        """Flush the trace, then save the state that goes with it; nothing to do where that was done already."""
+        if state.round == self._saved_round:
+            return
+        self._trace.flush()
+        arrays = {f"group/{name}": values for name, values in state.model.groups.items()}
+        meta = {
+            "now_s": state.now_s,
+            "versions": state.model.versions,
+            "quality": state.quality,
+            "totals": self.totals.as_dict(),
+            "trace": self._trace.state(),
+        }
+        tables = {"pools": state.pools.held, "kept": state.kept}
+        checkpoint.save(self._checkpoints, CheckpointState(state.round, {**arrays, **tables}, meta))
+        if self._before is not None and (state.kept >= 0).any():
+            self._clients.prune(self._before, state.round - 1)
+        self._before, self._saved_round = state.kept.copy(), state.round
+
+    def restore(self, state: State, layouts_after: Callable[[int], dict[str, Layout]]) -> tuple[str, ...]:
+        """Go back to the newest checkpoint, or to the start where there is none; returns notes for the user.
+
+        Args:
+            state: changed in place.
+            layouts_after: the global model's layouts after so many rounds (a phase may bring another head).
+        """
+        stored = checkpoint.load_latest(self._checkpoints)
+        notes = self._trace.restore(None if stored is None else stored.meta["trace"])
+        if stored is None:
+            return notes
+        groups = {name.removeprefix("group/"): a for name, a in stored.arrays.items() if name.startswith("group/")}
+        state.model = GlobalModel(layouts_after(stored.round), groups, dict(stored.meta["versions"]))
+        state.pools, state.kept = Pools(stored.arrays["pools"]), stored.arrays["kept"]
+        state.round, state.now_s, state.quality = stored.round, stored.meta["now_s"], dict(stored.meta["quality"])
+        self.totals, self.started = Totals(**stored.meta["totals"]), True
+        self._saved_round, self._before = stored.round, state.kept.copy()
+        return (*stored.notes, *notes)
+
+    def _where(self, turn: Turn) -> dict[str, Any]:
+        return {"phase": turn.phase.name, "stage": turn.stage_index, "round": turn.round}
+
+
+def _weights(clients: Sequence[int], useful: np.typing.NDArray[np.bool_], trained: Trained) -> list[float]:
+    """Shares in the average; where somebody's update was refused, those of the others add up to one again."""
+    own = [trained.shares[client] if ok else 0.0 for client, ok in zip(clients, useful, strict=True)]
+    return own if len(trained.shares) == int(useful.sum()) else [weight / fsum(own) for weight in own]

@@ -1,0 +1,114 @@
+"""One client's participation in a round, in closed forms: download, compute, upload, one after the other."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+
+from fedsim.cost.price import Prices
+from fedsim.data.work import IntArray
+from fedsim.fleet.devices import Fleet, FloatArray
+
+BoolArray = npt.NDArray[np.bool_]
+OutcomeCodes = npt.NDArray[np.int8]
+
+
+class Outcome(StrEnum):
+    """How a trip ended."""
+
+    completed = "completed"
+    """Back in time: its update counts."""
+    late = "late"
+    """Still away, or one too many, when the round closed: what it spent is wasted."""
+    dropped = "dropped"
+    """The device went away."""
+    out_of_memory = "out_of_memory"
+    """The device has less memory than training needs: nothing was sent or computed."""
+    failed = "failed"
+    """Local training raised an error."""
+    rejected = "rejected"
+    """The update was refused (not finite, wrong shape)."""
+
+    @property
+    def code(self) -> int:
+        """The number that stands for it in a column: its place in `OUTCOMES`."""
+        return OUTCOMES.index(self)
+
+
+OUTCOMES = tuple(Outcome)
+"""The outcome of each code."""
+
+
+@dataclass(frozen=True, eq=False)
+class Durations:
+    """How long each leg of a trip takes; every array has shape [cohort]."""
+
+    download_s: FloatArray
+    compute_s: FloatArray
+    upload_s: FloatArray
+
+    @property
+    def total_s(self) -> FloatArray:
+        """From start to the update's arrival."""
+        return self.download_s + self.compute_s + self.upload_s
+
+
+@dataclass(frozen=True, eq=False)
+class Trips:
+    """The trips of a round and what each has really spent; every array has shape [cohort]."""
+
+    outcome: OutcomeCodes
+    """Index into `OUTCOMES`."""
+    start_s: FloatArray
+    end_s: FloatArray
+    """When the trip was back, or was given up."""
+    download_s: FloatArray
+    compute_s: FloatArray
+    upload_s: FloatArray
+    download_bytes: IntArray
+    upload_bytes: IntArray
+    flops_forward: IntArray
+    flops_backward: IntArray
+    energy_j: FloatArray
+    downloaded: BoolArray
+    """The whole download had arrived when the round closed."""
+    closed_s: float
+    """When the round closed."""
+
+    def __len__(self) -> int:
+        return len(self.outcome)
+
+    def having(self, outcome: Outcome) -> BoolArray:
+        """Which trips ended so."""
+        mask: BoolArray = self.outcome == outcome.code
+        return mask
+
+
+def durations(prices: Prices, fleet: Fleet) -> Durations:
+    """How long each leg takes: ``latency + 8 * bytes / bandwidth``, and ``FLOPs / speed``.
+
+    Args:
+        prices: Costs of the trips, shape [cohort].
+        fleet: The cohort's devices, in the same order.
+
+    A leg with no bytes takes no time: nobody connects for it.
+    """
+    return Durations(
+        download_s=_transfer(prices.download_bytes, fleet.downlink_bits_per_s, fleet.latency_s),
+        compute_s=(prices.flops_forward + prices.flops_backward) / fleet.flops_per_s,
+        upload_s=_transfer(prices.upload_bytes, fleet.uplink_bits_per_s, fleet.latency_s),
+    )
+
+
+def _transfer(size_bytes: IntArray, bits_per_s: FloatArray, latency_s: FloatArray) -> FloatArray:
+    return np.where(size_bytes > 0, latency_s + 8 * size_bytes / bits_per_s, 0.0)
+
+
+def energy(download_bytes: IntArray, upload_bytes: IntArray, compute_s: FloatArray, fleet: Fleet) -> FloatArray:
+    """Joules of computing, and of the radio while bytes flow; waiting and latency are free.
+
+    All arrays have shape [cohort]. The arguments are columns of a trace, so that anyone can check its energy.
+    """
+    flow_s = 8 * download_bytes / fleet.downlink_bits_per_s + 8 * upload_bytes / fleet.uplink_bits_per_s
+    return compute_s * fleet.compute_power_w + flow_s * fleet.radio_power_w

@@ -1,0 +1,97 @@
+"""FLOPs of local training in closed form: matrix products only, 2 per multiply-add, forward and backward apart.
+
+A product `X W` costs the same again for the gradient of X and the same again for the gradient of W, but each only
+where automatic differentiation really asks for it. `flops` therefore follows which tensors need a gradient, bottom to
+top. LayerNorm, GELU, softmax, embedding look-ups and the optimizer step count zero.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+from fedsim.data.work import IntArray, Work
+from fedsim.model.architecture import Architecture, LocalShape
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """FLOPs per unit of each quantity that the work is measured in."""
+
+    token: int = 0
+    """Per position of every sample, padding included (B * L)."""
+    squared_token: int = 0
+    """Per pair of positions of the same sample (B * L * L)."""
+    position: int = 0
+    """Per position that the head is evaluated at."""
+
+    def __add__(self, other: "Coefficients") -> "Coefficients":
+        return Coefficients(
+            self.token + other.token, self.squared_token + other.squared_token, self.position + other.position
+        )
+
+    def total(self, work: Work) -> IntArray:
+        """FLOPs of each client over all its batches, shape [clients]."""
+        return self.token * work.tokens + self.squared_token * work.squared_tokens + self.position * work.positions
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of local training with one plan shape."""
+
+    forward: Coefficients
+    backward: Coefficients
+
+
+@cache
+def flops(shape: LocalShape) -> Flops:
+    """Exact FLOPs of local training with a local model of this shape."""
+    forward, backward = Coefficients(), Coefficients()
+    gradient = shape.train_embeddings
+    for place in range(shape.depth):
+        trained = place in shape.train_layers
+        forward += _layer_forward(shape.architecture)
+        backward += _layer_backward(shape.architecture, trained=trained, input_gradient=gradient)
+        gradient = gradient or trained
+    head_forward, head_backward = _head(shape, input_gradient=gradient)
+    return Flops(forward + head_forward, backward + head_backward)
+
+
+def layers_only_units(shape: LocalShape) -> int:
+    """The layers-only count: a unit is one layer's forward pass over the data; embeddings and head are free.
+
+    Forward 1 per local layer, weight gradient 1 per trained layer, input gradient 1 per layer from the lowest trained
+    one upwards, that one included (with trained embeddings: every layer). Training all of 12 layers is 36 units.
+    """
+    lowest = 0 if shape.train_embeddings else min(shape.train_layers, default=shape.depth)
+    return shape.depth + len(shape.train_layers) + (shape.depth - lowest)
+
+
+def _layer_forward(architecture: Architecture) -> Coefficients:
+    h, f = architecture.hidden, architecture.feed_forward
+    projections, feed_forward, attention = 4 * 2 * h * h, 2 * 2 * h * f, 2 * 2 * h
+    return Coefficients(token=projections + feed_forward, squared_token=attention)
+
+
+def _layer_backward(architecture: Architecture, *, trained: bool, input_gradient: bool) -> Coefficients:
+    if not (trained or input_gradient):
+        return Coefficients()
+    h, f = architecture.hidden, architecture.feed_forward
+    feed_forward = 2 * 2 * h * f
+    # Whatever needs a gradient here, all three of query, key and value do: so both operands of both products.
+    total = Coefficients(token=2 * h * h + feed_forward, squared_token=2 * (2 * 2 * h))
+    if trained:
+        total += Coefficients(token=4 * 2 * h * h + feed_forward)
+    if input_gradient:
+        total += Coefficients(token=3 * 2 * h * h)
+    return total
+
+
+def _head(shape: LocalShape, *, input_gradient: bool) -> tuple[Coefficients, Coefficients]:
+    """Forward and backward of the head: a dense layer (`mlm`, `pooler`), then the decoder or classifier."""
+    h, head = shape.architecture.hidden, shape.head
+    dense = 2 * h * h if head.kind in ("mlm", "pooler") else 0
+    last = 2 * h * (shape.architecture.vocabulary if head.kind == "mlm" else head.classes)
+    # The tied decoder's matrix belongs to the embeddings, not to the head.
+    last_trained = shape.train_embeddings if head.kind == "mlm" else shape.train_head
+    last_input_gradient = input_gradient or (shape.train_head and dense > 0)
+    backward = dense * (shape.train_head + input_gradient) + last * (last_trained + last_input_gradient)
+    return Coefficients(position=dense + last), Coefficients(position=backward)

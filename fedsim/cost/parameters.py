@@ -1,0 +1,55 @@
+"""How many parameters, tensors and bytes a plan has, from sizes alone: nothing is built."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from fedsim.data.work import IntArray
+from fedsim.model.architecture import Architecture, Head, LocalShape
+from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, layouts
+
+BYTES_PER_PARAMETER = 4
+"""Weights, gradients and optimizer state are float32."""
+
+
+@dataclass(frozen=True)
+class Size:
+    """Size of a part of a model. The tied MLM decoder is the word embedding and is counted there, once."""
+
+    parameters: int
+    tensors: int
+
+    @property
+    def bytes(self) -> int:
+        """Bytes as float32, without the framing of a file or message."""
+        return self.parameters * BYTES_PER_PARAMETER
+
+
+def group_sizes(architecture: Architecture, head: Head) -> dict[str, Size]:
+    """Every group of the global model: `embeddings`, `layer.0` ... , `head`."""
+    return {name: _size([layout]) for name, layout in layouts(architecture, head).items()}
+
+
+def group_bytes(architecture: Architecture, head: Head) -> IntArray:
+    """Bytes of the groups in the order of `group_sizes`, shape [layers + 2]."""
+    return np.array([size.bytes for size in group_sizes(architecture, head).values()], dtype=np.int64)
+
+
+def local_size(shape: LocalShape) -> Size:
+    """The local model that a client builds."""
+    a = shape.architecture
+    return _size([embeddings_layout(a), *[layer_layout(a)] * shape.depth, head_layout(a, shape.head)])
+
+
+def trained_size(shape: LocalShape) -> Size:
+    """What a client trains and uploads; a global layer that fills two trained places is sent twice."""
+    parts = [layer_layout(shape.architecture)] * len(shape.train_layers)
+    if shape.train_embeddings:
+        parts.append(embeddings_layout(shape.architecture))
+    if shape.train_head:
+        parts.append(head_layout(shape.architecture, shape.head))
+    return _size(parts)
+
+
+def _size(parts: list[Layout]) -> Size:
+    return Size(sum(part.size for part in parts), sum(len(part.tensors) for part in parts))

@@ -1,0 +1,1 @@
+"""Text: corpora, tokens, who owns which sample, and the batches a client trains on."""

@@ -1,0 +1,124 @@
+"""What is learned, and the samples as that objective sees them."""
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from fedsim.data import batches
+from fedsim.data.tokens import Ragged, Tokens
+from fedsim.data.work import IntArray
+
+IGNORED = -100
+"""Target where nothing is predicted (the convention of torch's cross-entropy)."""
+
+
+@dataclass(frozen=True)
+class Objective:
+    """Masked-language modelling, or one label a sample (`sequence`), or BIO tags (`tokens`)."""
+
+    kind: Literal["mlm", "sequence", "tokens"]
+    label: str = ""
+    """Name of the label or tag column; empty for MLM."""
+    mask_fraction: float = 0.15
+    all_positions: bool = False
+    """MLM: compute the vocabulary logits at every position."""
+
+
+@dataclass(frozen=True)
+class NumpyBatch:
+    """One padded batch; shapes as in `fedsim.model.local.Batch`."""
+
+    ids: npt.NDArray[np.int64]
+    lengths: IntArray
+    positions: npt.NDArray[np.int64] | None
+    targets: npt.NDArray[np.int64]
+
+
+class Lengths(Protocol):
+    """All that pricing has to know of samples."""
+
+    def lengths(self, samples: IntArray) -> IntArray:
+        """Tokens of each sample."""
+
+    def counts(self, samples: IntArray) -> IntArray | None:
+        """Positions that the head is evaluated at in each sample; None: at all, padding included."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Tokenised samples under an objective."""
+
+    tokens: Tokens
+    objective: Objective
+
+    def lengths(self, samples: IntArray) -> IntArray:
+        """Tokens of each sample."""
+        offsets = self.tokens.ids.offsets
+        lengths: IntArray = offsets[samples + 1] - offsets[samples]
+        return lengths
+
+    def counts(self, samples: IntArray) -> IntArray | None:
+        """Positions that the head is evaluated at in each sample; None: at all, padding included."""
+        given = self.tokens.targets
+        if self.objective.kind == "mlm" and given is not None and not self.objective.all_positions:
+            return np.array([np.count_nonzero(given[int(i)] != IGNORED) for i in samples], np.int64)
+        return counts(self.objective, self.lengths(samples))
+
+    def batch(self, samples: IntArray, longest: int, rng: np.random.Generator) -> NumpyBatch:
+        """The samples padded to a common length, with targets; `rng` draws the masks."""
+        tokens, objective = self.tokens, self.objective
+        lengths = self.lengths(samples)
+        width = int(batches.padded(lengths.max(), longest))
+        ids = _pad(tokens.ids, samples, width, max(tokens.pad, 0))
+        if objective.kind == "sequence":
+            return NumpyBatch(ids, lengths, None, tokens.labels[objective.label][samples].astype(np.int64))
+        if objective.kind == "tokens":
+            return NumpyBatch(
+                ids, lengths, None, _pad(tokens.tags[objective.label], samples, width, IGNORED).reshape(-1)
+            )
+        if tokens.targets is not None:
+            targets = _pad(tokens.targets, samples, width, IGNORED).reshape(-1)
+            chosen = np.flatnonzero(targets != IGNORED)
+        else:
+            hidden, chosen = batches.mask(ids, lengths, objective.mask_fraction, tokens.vocabulary, tokens.mask, rng)
+            targets = np.full(ids.size, IGNORED, np.int64)
+            targets[chosen] = ids.reshape(-1)[chosen]
+            ids = hidden
+        if objective.all_positions:
+            return NumpyBatch(ids, lengths, None, targets)
+        return NumpyBatch(ids, lengths, chosen, targets[chosen])
+
+
+@dataclass(frozen=True)
+class DeclaredExamples:
+    """Samples of one declared length, without any text."""
+
+    tokens: int
+    objective: Objective
+
+    def lengths(self, samples: IntArray) -> IntArray:
+        """Tokens of each sample."""
+        return np.full(len(samples), self.tokens, np.int64)
+
+    def counts(self, samples: IntArray) -> IntArray | None:
+        """Positions that the head is evaluated at in each sample; None: at all, padding included."""
+        return counts(self.objective, self.lengths(samples))
+
+
+def counts(objective: Objective, lengths: IntArray) -> IntArray | None:
+    """Positions that the head is evaluated at, from lengths; None: at all, padding included."""
+    if objective.kind == "sequence":
+        return np.ones(len(lengths), np.int64)
+    if objective.kind == "tokens" or objective.all_positions:
+        return None
+    return batches.mask_counts(lengths, objective.mask_fraction)
+
+
+def _pad(rows: Ragged, samples: IntArray, width: int, fill: int) -> npt.NDArray[np.int64]:
+    out = np.full((len(samples), width), fill, np.int64)
+    for i, sample in enumerate(samples):
+        row = rows[int(sample)]
+        out[i, : len(row)] = row
+    return out

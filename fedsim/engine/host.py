@@ -1,0 +1,212 @@
+"""A host stands in for many clients, one block at a time."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsim import rng
+from fedsim.cost.memory import peak_polynomial
+from fedsim.data.batches import compose
+from fedsim.data.held_out import held_out
+from fedsim.data.objective import Examples
+from fedsim.data.partition import Shards
+from fedsim.data.tokens import Tokens
+from fedsim.data.work import IntArray
+from fedsim.engine.tasks import (
+    BlockSum,
+    ClientReport,
+    ClientWork,
+    Counts,
+    EvaluateChunk,
+    Measured,
+    MeasureTask,
+    Pretrained,
+    PretrainTask,
+    Result,
+    Task,
+    TrainBlock,
+    WorldFiles,
+)
+from fedsim.model.architecture import LocalShape
+from fedsim.model.layout import EMBEDDINGS, HEAD, FloatArray, layer
+from fedsim.model.local import Batch, LocalModel
+from fedsim.plan import Slot
+from fedsim.store.client_state import ClientStore
+from fedsim.training.evaluate import count
+from fedsim.training.tensors import as_batch, to_device
+from fedsim.training.update import Update, train
+
+
+@dataclass
+class World:
+    """A host's view of the data."""
+
+    tokens: Tokens
+    shards: Shards
+    seed: int
+
+
+@lru_cache(maxsize=4)
+def open_world(files: WorldFiles) -> World:
+    """Memory-map the data; opened once a process."""
+    return World(Tokens.open(files.tokens), Shards.open(files.shards), files.seed)
+
+
+class Host:
+    """Trains, evaluates and pre-trains; keeps built models by shape and published groups by name."""
+
+    def __init__(self, name: str, device: str = "cpu", precision: str = "float32") -> None:
+        self.name = name
+        self.device = torch.device(device)
+        self.autocast = precision == "bfloat16"
+        self._models: dict[LocalShape, LocalModel] = {}
+        self._groups: dict[str, tuple[int, Tensor]] = {}
+
+    def missing(self, task: Task) -> list[str]:
+        """Published names that this host does not hold in the version that the task wants."""
+        return [n for n, version in task.groups.items() if self._groups.get(n, (None,))[0] != version]
+
+    def receive(self, name: str, version: int, values: FloatArray) -> None:
+        """Take a published group."""
+        self._groups[name] = (version, to_device(values, self.device))
+
+    def run(self, task: Task) -> Result:
+        """Do the task. Its random numbers come from its names alone, so any host gives the same bits."""
+        start = time.perf_counter()
+        # dropout draws from torch's global generator: seed it per client, and leave the caller's as it was
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            if isinstance(task, TrainBlock):
+                sums, reports = self._train(task)
+                return BlockSum(task.index, time.perf_counter() - start, self.name, sums, reports)
+            if isinstance(task, EvaluateChunk):
+                values, confusion = self._evaluate(task)
+                return Counts(task.index, time.perf_counter() - start, self.name, values, confusion)
+            if isinstance(task, PretrainTask):
+                groups, loss = self._pretrain(task)
+                return Pretrained(task.index, time.perf_counter() - start, self.name, groups, loss)
+            if isinstance(task, MeasureTask):
+                memory = peak_polynomial(task.shape, task.optimizer)
+                return Measured(task.index, time.perf_counter() - start, self.name, memory)
+        raise TypeError(f"unknown task {type(task).__name__}")
+
+    def _train(self, task: TrainBlock) -> tuple[dict[str, FloatArray], tuple[ClientReport, ...]]:
+        model = self._model(task.shape)
+        sums: dict[str, Tensor] = {}
+        reports = []
+        for work in task.clients:
+            try:
+                update = self._client(model, task, work)
+            except Exception as error:  # a client's failure is the driver's to judge, with its name
+                reports.append(ClientReport(work.client, "failed", None, f"{type(error).__name__}: {error}"))
+                continue
+            if not all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values()):
+                reports.append(ClientReport(work.client, "rejected", update.loss, "update is not finite"))
+                continue
+            for name, flat in _sent(model, work.slots):
+                share = work.shares[name]
+                if name in sums:
+                    sums[name].add_(flat, alpha=share)
+                else:
+                    sums[name] = flat * share
+            reports.append(ClientReport(work.client, "completed", update.loss))
+        return {name: total.cpu().numpy() for name, total in sums.items()}, tuple(reports)
+
+    def _client(self, model: LocalModel, task: TrainBlock, work: ClientWork) -> Update:
+        world = open_world(task.world)
+        model.load(self._named(task), work.slots)
+        key = (task.phase, task.phase_round, work.client)
+        torch.manual_seed(rng.integer(world.seed, "dropout", *key))
+        store = ClientStore(task.state_folder)
+        stored = store.read(work.client, work.state_round) or {}
+        state = {name: torch.from_numpy(np.array(array)) for name, array in stored.items()}
+        update = train(
+            model,
+            self._batches(world, task, work),
+            task.local.optimizer,
+            learning_rate=task.learning_rate,
+            clip_norm=task.local.clip_norm,
+            state=state,
+            autocast=self.autocast,
+        )
+        if task.keep_state:
+            arrays = {name: tensor.cpu().numpy() for name, tensor in update.optimizer_state.items()}
+            store.write(work.client, task.round, arrays)
+        return update
+
+    def _batches(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
+        """The same composition as was priced; masks come from a stream of their own."""
+        examples = Examples(world.tokens, task.objective)
+        longest = task.shape.architecture.max_positions
+        for shard in work.shards:
+            key = (task.phase, task.phase_round, shard)
+            samples = world.shards[shard].astype(np.int64)
+            order = rng.stream(world.seed, "batches", *key)
+            masks = rng.stream(world.seed, "masks", *key)
+            for batch in compose(examples.lengths(samples), task.local, longest, order):
+                yield as_batch(examples.batch(samples[batch], longest, masks), self.device)
+
+    def _evaluate(self, task: EvaluateChunk) -> tuple[dict[str, float], IntArray | None]:
+        model = self._model(task.shape)
+        model.load(self._named(task), tuple(range(task.shape.depth)))
+        world, longest = open_world(task.world), task.shape.architecture.max_positions
+        examples = Examples(world.tokens, task.objective)
+        chunk = held_out(examples, task.samples, task.batch_samples, longest, world.seed)
+        return count(model, (as_batch(batch, self.device) for batch in chunk))
+
+    def _pretrain(self, task: PretrainTask) -> tuple[dict[str, FloatArray], float]:
+        world, config = open_world(task.world), task.config
+        model, longest = self._model(task.shape), task.shape.architecture.max_positions
+        model.load(self._named(task), tuple(range(task.shape.depth)))
+        examples = Examples(world.tokens, task.objective)
+        draw, masks = rng.stream(world.seed, "pretrain", "batches"), rng.stream(world.seed, "pretrain", "masks")
+        torch.manual_seed(rng.integer(world.seed, "dropout", "pretrain"))
+
+        def batches() -> Iterator[Batch]:
+            for _ in range(config.steps):
+                chosen = draw.choice(task.samples, min(config.batch_samples, len(task.samples)), replace=False)
+                yield as_batch(examples.batch(chosen, longest, masks), self.device)
+
+        warm, steps = config.warmup_steps, config.steps
+        factors = [(s + 1) / warm if s < warm else (steps - s) / max(steps - warm, 1) for s in range(steps)]
+        update = train(
+            model,
+            batches(),
+            config.optimizer,
+            learning_rate=config.optimizer.learning_rate,
+            clip_norm=config.clip_norm,
+            autocast=self.autocast,
+            schedule=factors,
+        )
+        trained = {_group(name): part.flat.cpu().numpy().copy() for name, part in model.parts.items()}
+        return trained, update.loss
+
+    def _model(self, shape: LocalShape) -> LocalModel:
+        if shape not in self._models:
+            if len(self._models) >= 4:  # a method moves on to new shapes and seldom comes back
+                self._models.pop(next(iter(self._models)))
+            self._models[shape] = LocalModel(shape, self.device)
+        return self._models[shape]
+
+    def _named(self, task: Task) -> dict[str, Tensor]:
+        return {name.removeprefix(task.prefix): self._groups[name][1] for name in task.groups}
+
+
+def _group(part: str | int) -> str:
+    return layer(part) if isinstance(part, int) else part
+
+
+def _sent(model: LocalModel, slots: tuple[Slot, ...]) -> Iterator[tuple[str, Tensor]]:
+    """Global group and weights of everything trained, from the bottom up; a layer in two slots is sent twice."""
+    for name, part in model.trained.items():
+        if name in (EMBEDDINGS, HEAD):
+            yield str(name), part.flat
+        else:
+            slot = slots[int(name)]
+            if not isinstance(slot, int):
+                raise ValueError(f"local layer {name} is an average of {slot} and cannot be sent")
+            yield layer(slot), part.flat

@@ -1,0 +1,51 @@
+"""Everything in this process: for debugging, small runs and machines without Ray."""
+
+from collections.abc import Iterator, Sequence
+from typing import Self
+
+from fedsim.engine.tasks import Result, Task
+from fedsim.model.layout import FloatArray
+
+
+class InlineEngine:
+    """One host, called directly."""
+
+    hosts = 1
+
+    def __init__(self, device: str = "cpu", precision: str = "float32") -> None:
+        import torch
+
+        from fedsim.engine.host import Host
+
+        # results differ in the last bit with the number of threads: every host has one
+        self._threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        self._host = Host("this process", device, precision)
+        self._groups: dict[str, tuple[int, FloatArray]] = {}
+
+    def publish(self, name: str, version: int, values: FloatArray) -> None:
+        """Hold the group until a task asks for it."""
+        self._groups[name] = (version, values)
+
+    def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
+        """Run the tasks one after another."""
+        for task in tasks:
+            for name in self._host.missing(task):
+                self._host.receive(name, *self._groups[name])
+            yield self._host.run(task)
+
+    def events(self) -> list[tuple[str, str]]:
+        """Nothing happens to a process that runs."""
+        return []
+
+    def close(self) -> None:
+        """Give torch its threads back."""
+        import torch
+
+        torch.set_num_threads(self._threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,184 @@
+"""Ray host actors: about one a core, each with one torch thread, reused for every block of a run."""
+
+import logging
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
+
+from fedsim.engine.tasks import Result, Task, TrainBlock
+from fedsim.errors import FedsimError, UserError
+from fedsim.model.layout import FloatArray
+
+PENDING_PER_HOST = 2
+"""Tasks given to a host at a time: one to work on and one to go on with."""
+ATTEMPTS = 3
+"""Times a task is tried before a dying host is taken for the task's fault."""
+
+
+class HostActor:
+    """The actor around a host. Constructing it imports torch, so hosts warm up while the driver prepares."""
+
+    def __init__(self, number: int, hosts: int, device: str, precision: str) -> None:
+        import torch
+
+        torch.set_num_threads(1)
+        from fedsim.engine.host import Host
+
+        self._label = f"Host {number} of {hosts}"
+        self._doing = "idle"
+        self._host = Host(self._label, device, precision)
+
+    def __repr__(self) -> str:
+        return f"{self._label}: {self._doing}"
+
+    def run(self, task: Task, references: Mapping[str, tuple[int, Any]]) -> Result:
+        """Fetch the groups that changed, then do the task."""
+        import ray
+
+        wanted = self._host.missing(task)
+        arrays = ray.get([references[name][1] for name in wanted])
+        for name, values in zip(wanted, arrays, strict=True):
+            self._host.receive(name, references[name][0], values)
+        if isinstance(task, TrainBlock):
+            self._doing = f"{len(task.clients)} clients, {task.method} stage {task.stage}, round {task.round}"
+        try:
+            return self._host.run(task)
+        finally:
+            self._doing = "idle"
+
+    def process(self) -> int:
+        """Process id."""
+        return os.getpid()
+
+
+class RayEngine:
+    """A pool of hosts on a cluster that is started here or was running already."""
+
+    def __init__(
+        self,
+        hosts: int | None = None,
+        address: str | None = None,
+        device: str = "cpu",
+        precision: str = "float32",
+        gpus_per_host: float = 0.0,
+    ) -> None:
+        import ray
+
+        self._ray: Any = ray
+        self._started_here = not ray.is_initialized()
+        if self._started_here:
+            _initialise(ray, hosts, address)
+        cores = int(self._ray.cluster_resources().get("CPU", 1))
+        gpus = float(self._ray.cluster_resources().get("GPU", 0))
+        if device == "cuda" and gpus < gpus_per_host:
+            raise UserError(f"the cluster has {gpus:g} GPUs, a host asks for {gpus_per_host:g}", key="engine.device")
+        self.hosts = hosts or (int(gpus / gpus_per_host) if device == "cuda" else cores)
+        if self.hosts > cores:
+            raise UserError(f"{self.hosts} hosts asked for, the cluster has {cores} cores", key="engine.hosts")
+        actor = ray.remote(HostActor)
+        self._actors: list[Any] = [
+            actor.options(
+                name=f"fedsim host {i + 1} of {self.hosts} ({os.getpid()})",
+                num_cpus=1,
+                num_gpus=gpus_per_host if device == "cuda" else 0,
+                max_restarts=-1,
+                max_task_retries=0,
+            ).remote(i + 1, self.hosts, device, precision)
+            for i in range(self.hosts)
+        ]
+        self.dashboard: str = ray.worker.get_dashboard_url() or ""
+        self._groups: dict[str, tuple[int, Any]] = {}
+        self._events: list[tuple[str, str]] = []
+
+    def publish(self, name: str, version: int, values: FloatArray) -> None:
+        """Put the group into the object store once; the earlier version is let go."""
+        self._groups[name] = (version, self._ray.put(values))
+
+    def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
+        """Longest first, to whichever host has room; a task whose host dies is given out again, with the same bits."""
+        ray = self._ray
+        lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
+        waiting = sorted(tasks, key=lambda task: (task.cost, -task.index))
+        room = dict.fromkeys(range(self.hosts), PENDING_PER_HOST)
+        tries: dict[int, int] = {}
+        pending: dict[Any, tuple[Task | None, int]] = {}  # no task: a question whether a dead host is back
+        while waiting or any(task for task, _ in pending.values()):
+            while waiting and any(room.values()):
+                task, host = waiting.pop(), max(room, key=lambda i: (room[i], -i))
+                room[host] -= 1
+                tries[task.index] = tries.get(task.index, 0) + 1
+                references = {name: self._groups[name] for name in task.groups}
+                pending[self._actors[host].run.options(name=label).remote(task, references)] = (task, host)
+            done, _ = ray.wait(list(pending), num_returns=1)
+            finished, host = pending.pop(done[0])
+            try:
+                result = ray.get(done[0])
+            except lost as error:
+                if finished is not None:
+                    self._lost(finished, host, tries[finished.index], error)
+                    waiting.append(finished)
+                if not any(task is None and where == host for task, where in pending.values()):
+                    room[host] = 0
+                    pending[self._actors[host].process.options(max_task_retries=-1).remote()] = (None, host)
+                continue
+            except ray.exceptions.RayTaskError as error:
+                raise FedsimError(f"{label} failed on host {host + 1}: {error.cause!r}") from error.cause
+            if finished is None:
+                room[host] = PENDING_PER_HOST
+                continue
+            room[host] += 1
+            yield result
+
+    def _lost(self, task: Task, host: int, attempt: int, error: Exception) -> None:
+        cause = str(error).strip().splitlines()[0]
+        who = ""
+        if isinstance(task, TrainBlock):
+            names = ", ".join(str(work.client) for work in task.clients)
+            who = f" (clients {names}; {task.method}, stage {task.stage}, round {task.round})"
+        self._events.append(
+            ("host_died", f"host {host + 1} died on task {task.index}{who}, attempt {attempt}: {cause}")
+        )
+        if attempt >= ATTEMPTS:
+            raise FedsimError(
+                f"a task{who} killed its host {attempt} times: {cause}. If memory is short, use fewer engine.hosts "
+                "or a smaller local.batch_samples."
+            )
+
+    def processes(self) -> list[int]:
+        """Process ids of the hosts."""
+        ids: list[int] = self._ray.get([actor.process.remote() for actor in self._actors])
+        return ids
+
+    def events(self) -> list[tuple[str, str]]:
+        """What happened to hosts since the last call."""
+        events, self._events = self._events, []
+        return events
+
+    def close(self) -> None:
+        """End the hosts, and the cluster if it was started here."""
+        for actor in self._actors:
+            self._ray.kill(actor)
+        self._actors: list[Any] = []
+        self._groups.clear()
+        if self._started_here:
+            self._ray.shutdown()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _initialise(ray: Any, hosts: int | None, address: str | None) -> None:
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    if address is None:
+        # more hosts than cores are allowed here: they take turns, and results are the same
+        options |= {"num_cpus": max(hosts or 0, os.cpu_count() or 1), "include_dashboard": True}
+    try:
+        ray.init(address=address, **options)
+    except ConnectionError as error:
+        raise UserError(
+            f"no Ray cluster at '{address}': start one, or leave the address out", key="engine.address"
+        ) from error

@@ -1,0 +1,157 @@
+"""The messages between the driver and a host: plain numbers, arrays and paths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fedsim.cost.memory import Polynomial
+from fedsim.data.objective import Objective
+from fedsim.data.work import IntArray
+from fedsim.model.architecture import LocalShape
+from fedsim.model.layout import FloatArray
+from fedsim.plan import Slot
+from fedsim.scenario.phases import Local, Optimizer, Pretrain
+
+Versions = Mapping[str, int]
+"""Published name of a group -> version."""
+
+
+@dataclass(frozen=True)
+class WorldFiles:
+    """Where a host finds the data. Everything is memory-mapped."""
+
+    tokens: Path
+    shards: Path
+    seed: int
+
+
+@dataclass(frozen=True)
+class ClientWork:
+    """One client of a block."""
+
+    client: int
+    shards: tuple[int, ...]
+    """Shards it trains on: its own, or a whole cohort's where data is pooled."""
+    slots: tuple[Slot, ...]
+    shares: Mapping[str, float]
+    """Its share in the mean of each group that it sends."""
+    state_round: int = -1
+    """Round that left its optimizer state; -1: a new optimizer."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What every task has. `index` is its place among the tasks of one call, and fixes the order of summation."""
+
+    index: int
+    cost: float
+    """Predicted FLOPs: the longest task goes first."""
+    shape: LocalShape
+    prefix: str
+    """Groups are published as prefix + name."""
+    groups: Versions
+
+
+@dataclass(frozen=True)
+class MeasureTask(Task):
+    """Peak memory of a plan shape, measured on the meta device."""
+
+    optimizer: Optimizer
+
+
+@dataclass(frozen=True)
+class DataTask(Task):
+    """A task on the world's samples."""
+
+    world: WorldFiles
+    objective: Objective
+
+
+@dataclass(frozen=True)
+class TrainBlock(DataTask):
+    """Clients trained one after the other and summed."""
+
+    method: str
+    phase: str
+    stage: int
+    round: int
+    """Over the whole method; for messages and state files."""
+    phase_round: int
+    """Within the phase; names the random streams."""
+    clients: tuple[ClientWork, ...]
+    local: Local
+    learning_rate: float
+    keep_state: bool
+    state_folder: Path
+
+
+@dataclass(frozen=True)
+class EvaluateChunk(DataTask):
+    """Held-out samples."""
+
+    samples: IntArray
+    batch_samples: int
+
+
+@dataclass(frozen=True)
+class PretrainTask(DataTask):
+    """Central pre-training from start to end."""
+
+    samples: IntArray
+    config: Pretrain
+
+
+Status = Literal["completed", "rejected", "failed"]
+
+
+@dataclass(frozen=True)
+class ClientReport:
+    """How a client's local work went."""
+
+    client: int
+    status: Status
+    loss: float | None
+    cause: str = ""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a host sends back."""
+
+    index: int
+    seconds: float
+    """Real time it took; for the events table alone."""
+    host: str
+
+
+@dataclass(frozen=True)
+class BlockSum(Result):
+    """Sum over the block's accepted clients of share * weights, for each group."""
+
+    sums: Mapping[str, FloatArray]
+    clients: tuple[ClientReport, ...]
+
+
+@dataclass(frozen=True)
+class Measured(Result):
+    """Peak memory as a function of the largest batch."""
+
+    memory: Polynomial
+
+
+@dataclass(frozen=True)
+class Counts(Result):
+    """Sums from which metrics are made; see `fedsim.training.evaluate`."""
+
+    values: Mapping[str, float]
+    confusion: IntArray | None = None
+    """[true, predicted]; sequence classification only."""
+
+
+@dataclass(frozen=True)
+class Pretrained(Result):
+    """The trained groups."""
+
+    groups: Mapping[str, FloatArray]
+    loss: float

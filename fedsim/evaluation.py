@@ -1,0 +1,90 @@
+"""Testing the global model on held-out samples, spread over the hosts."""
+
+from collections.abc import Mapping
+from functools import cached_property
+
+import numpy as np
+
+from fedsim.data.held_out import chunks, majority_accuracy, select, unigram_loss
+from fedsim.data.objective import Examples, Objective
+from fedsim.data.work import IntArray
+from fedsim.engine.base import Engine
+from fedsim.engine.tasks import Counts, EvaluateChunk
+from fedsim.errors import FedsimError, UserError
+from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.phases import Phase
+from fedsim.scenario.phases import Evaluate
+from fedsim.training.metrics import metrics
+from fedsim.world import World
+
+
+class Evaluator:
+    """Evaluates any method's model in the world; baselines that need no model are worked out once."""
+
+    def __init__(self, world: World, config: Evaluate, engine: Engine) -> None:
+        self.world, self.config, self.engine = world, config, engine
+        self._baselines: dict[tuple[Objective, int], dict[str, float]] = {}
+
+    @cached_property
+    def _train(self) -> IntArray:
+        assert self.world.shards is not None
+        return np.asarray(self.world.shards.indices, np.int64)
+
+    def evaluate(
+        self, method: str, phase: Phase, architecture: Architecture, versions: Mapping[str, int]
+    ) -> tuple[dict[str, float], int]:
+        """Metrics and baselines by name, and the number of samples.
+
+        Raises:
+            UserError: nothing is held out.
+            FedsimError: the global model gives no finite loss.
+        """
+        assert self.world.tokens is not None
+        assert self.world.files is not None
+        label = phase.objective.label
+        samples = select(self.world.tokens, label, self.config.max_samples, self.world.scenario.seed)
+        if not len(samples):
+            raise UserError("no held-out samples to evaluate on: give a test split", key="data.corpus")
+        tasks = [
+            EvaluateChunk(
+                index=i,
+                cost=float(self.world.tokens.ids.lengths[chunk].sum()),
+                shape=LocalShape(architecture, phase.head, architecture.layers),
+                prefix=f"{method}/",
+                groups=versions,
+                world=self.world.files,
+                objective=phase.objective,
+                samples=chunk,
+                batch_samples=self.config.batch_samples,
+            )
+            for i, chunk in enumerate(chunks(samples))
+        ]
+        results = sorted(self.engine.run(tasks, f"{method}/{phase.name}/evaluate"), key=lambda result: result.index)
+        totals: dict[str, float] = {}
+        confusion: IntArray | None = None
+        for result in results:
+            assert isinstance(result, Counts)
+            for name, value in result.values.items():
+                totals[name] = totals.get(name, 0.0) + value
+            if result.confusion is not None:
+                confusion = result.confusion if confusion is None else confusion + result.confusion
+        if not np.isfinite(totals["loss"]):
+            raise FedsimError(f"{method}: the loss of the global model on held-out samples is {totals['loss']}")
+        found = metrics(phase.objective.kind, totals, confusion)
+        return found | self._baseline(phase.objective, samples, architecture.max_positions), len(samples)
+
+    def _baseline(self, objective: Objective, samples: IntArray, longest: int) -> dict[str, float]:
+        key = (objective, longest)
+        if key not in self._baselines:
+            tokens = self.world.tokens
+            assert tokens is not None
+            found: dict[str, float] = {}
+            if objective.kind == "mlm":
+                seed, batch = self.world.scenario.seed, self.config.batch_samples
+                examples = Examples(tokens, objective)
+                found["unigram_loss"] = unigram_loss(examples, self._train, samples, batch, longest, seed)
+            elif objective.kind == "sequence":
+                labels = tokens.labels[objective.label].astype(np.int64)
+                found["majority_accuracy"] = majority_accuracy(labels, self._train, samples)
+            self._baselines[key] = found
+        return self._baselines[key]

@@ -1,0 +1,170 @@
+"""The fleet: one number a client in every column, never an object a device."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from fedsim import rng
+from fedsim.data.work import IntArray
+from fedsim.errors import UserError, choose
+from fedsim.fleet import catalog, files
+from fedsim.scenario.fleet import CatalogFleet, FileFleet
+from fedsim.scenario.fleet import Fleet as FleetSpec
+
+Codes = npt.NDArray[np.int16]
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """All registered devices, or those of a cohort; every array has shape [clients]."""
+
+    device: Codes
+    """Device class of each client, an index into `devices`."""
+    devices: tuple[str, ...]
+    network: Codes
+    """Network class of each client, an index into `networks`."""
+    networks: tuple[str, ...]
+    flops_per_s: FloatArray
+    """Operations a second that training reaches."""
+    memory_bytes: IntArray
+    """Memory that training may use."""
+    downlink_bits_per_s: FloatArray
+    uplink_bits_per_s: FloatArray
+    latency_s: FloatArray
+    """Time before the first byte of a transfer flows."""
+    compute_power_w: FloatArray
+    radio_power_w: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.device)
+
+    def take(self, clients: IntArray) -> Self:
+        """The devices of these clients, in this order."""
+        return replace(
+            self,
+            device=self.device[clients],
+            network=self.network[clients],
+            flops_per_s=self.flops_per_s[clients],
+            memory_bytes=self.memory_bytes[clients],
+            downlink_bits_per_s=self.downlink_bits_per_s[clients],
+            uplink_bits_per_s=self.uplink_bits_per_s[clients],
+            latency_s=self.latency_s[clients],
+            compute_power_w=self.compute_power_w[clients],
+            radio_power_w=self.radio_power_w[clients],
+        )
+
+
+def build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
+    """The fleet that a scenario asks for.
+
+    Args:
+        spec: The `fleet` section.
+        base: Folder of the scenario file; a fleet file's path is relative to it.
+        seed: The scenario's seed. A catalogue fleet depends on it and on `spec` alone, not on the order of the shares.
+
+    Raises:
+        UserError: A class is not in the catalogue, or the file cannot be used.
+    """
+    match spec.source:
+        case CatalogFleet() as source:
+            return _draw(source, spec.clients, seed)
+        case FileFleet() as source:
+            return _read(base / source.path, spec.clients)
+
+
+def of_class(device: str, network: str = "datacenter", key: str | None = None) -> Fleet:
+    """One machine of a class of the catalogue, without any spread.
+
+    Raises:
+        UserError: There is no such class; `key` is the scenario's key that names it.
+    """
+    if device not in catalog.devices():
+        raise _unknown("device", device, catalog.devices(), key)
+    if network not in catalog.networks():
+        raise _unknown("network", network, catalog.networks(), key)
+    source = CatalogFleet(devices={device: 1.0}, networks={network: 1.0}, speed_sigma=0.0, bandwidth_sigma=0.0)
+    return _draw(source, clients=1, seed=0)
+
+
+def _draw(source: CatalogFleet, clients: int, seed: int) -> Fleet:
+    device, devices = _assign(source.devices, "device", catalog.devices(), clients, seed)
+    network, networks = _assign(source.networks, "network", catalog.networks(), clients, seed)
+    of_device = [catalog.devices()[name] for name in devices]
+    of_network = [catalog.networks()[name] for name in networks]
+    speed = _spread(source.speed_sigma, "speed", clients, seed)
+    # One factor for both directions: a device far from the mast is slow both ways.
+    bandwidth = _spread(source.bandwidth_sigma, "bandwidth", clients, seed)
+    return Fleet(
+        device=device,
+        devices=devices,
+        network=network,
+        networks=networks,
+        flops_per_s=_floats([c.flops_per_s for c in of_device])[device] * speed,
+        memory_bytes=np.array([c.memory_bytes for c in of_device], dtype=np.int64)[device],
+        downlink_bits_per_s=_floats([c.downlink_bits_per_s for c in of_network])[network] * bandwidth,
+        uplink_bits_per_s=_floats([c.uplink_bits_per_s for c in of_network])[network] * bandwidth,
+        latency_s=_floats([c.latency_s for c in of_network])[network],
+        compute_power_w=_floats([c.compute_power_w for c in of_device])[device],
+        radio_power_w=_floats([c.radio_power_w for c in of_network])[network],
+    )
+
+
+def _floats(values: list[float]) -> FloatArray:
+    return np.array(values, dtype=np.float64)
+
+
+def _assign(
+    shares: Mapping[str, float], kind: str, known: Collection[str], clients: int, seed: int
+) -> tuple[Codes, tuple[str, ...]]:
+    for name in shares:
+        if name not in known:
+            raise _unknown(kind, name, known, f"fleet.source.{kind}s.{name}")
+    # Sorted, because the same shares written in another order are the same fleet.
+    names = tuple(sorted(shares))
+    counts = largest_remainder(_floats([shares[name] for name in names]), clients)
+    codes = np.repeat(np.arange(len(names), dtype=np.int16), counts)
+    rng.stream(seed, "fleet", kind).shuffle(codes)
+    return codes, names
+
+
+def _unknown(kind: str, name: str, known: Collection[str], key: str | None) -> UserError:
+    return UserError(f"no {kind} class is called '{name}'; {choose(name, known)}", key=key)
+
+
+def largest_remainder(shares: FloatArray, total: int) -> IntArray:
+    """Whole counts in proportion to `shares` [classes] that sum to `total`; each is off by less than one."""
+    # Divided by the largest first: the sum of very large shares would overflow.
+    shares = shares / shares.max()
+    quotas = shares / shares.sum() * total
+    counts: IntArray = np.floor(quotas).astype(np.int64)
+    rest = total - int(counts.sum())
+    counts[np.argsort(counts - quotas, kind="stable")[:rest]] += 1
+    return counts
+
+
+def _spread(sigma: float, what: str, clients: int, seed: int) -> FloatArray:
+    """Log-normal factors with median 1."""
+    factors: FloatArray = np.exp(sigma * rng.stream(seed, "fleet", what).standard_normal(clients))
+    return factors
+
+
+def _read(path: Path, clients: int) -> Fleet:
+    columns = files.read(path, clients)
+    return Fleet(
+        device=columns.codes["device"],
+        devices=columns.names["device"],
+        network=columns.codes["network"],
+        networks=columns.names["network"],
+        flops_per_s=columns.numbers["flops_per_s"],
+        memory_bytes=columns.numbers["memory_bytes"].astype(np.int64),
+        downlink_bits_per_s=columns.numbers["downlink_bits_per_s"],
+        uplink_bits_per_s=columns.numbers["uplink_bits_per_s"],
+        latency_s=columns.numbers["latency_s"],
+        compute_power_w=columns.numbers["compute_power_w"],
+        radio_power_w=columns.numbers["radio_power_w"],
+    )

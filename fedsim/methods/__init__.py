@@ -1,0 +1,1 @@
+"""Training methods: each decides stages and plans, in a file of its own."""

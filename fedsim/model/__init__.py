@@ -1,0 +1,1 @@
+"""Encoder models seen as groups of parameters: embeddings, layers, head."""

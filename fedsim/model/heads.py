@@ -1,0 +1,61 @@
+"""What stands on the encoder: the MLM head with its tied decoder, and three classifiers."""
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from transformers.activations import ACT2FN
+
+from fedsim.model.architecture import Architecture, Head
+
+
+class MLMHead(nn.Module):
+    """Transform, norm and the decoder whose matrix is the word embedding (Devlin et al. 2019, 3.1)."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.dense = nn.Linear(architecture.hidden, architecture.hidden)
+        self.activation = ACT2FN[architecture.activation]
+        self.norm = nn.LayerNorm(architecture.hidden, eps=architecture.norm_eps)
+        self.bias = nn.Parameter(torch.zeros(architecture.vocabulary))
+
+    def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
+        """[P, hidden] -> [P, vocabulary]."""
+        return functional.linear(self.norm(self.activation(self.dense(states))), word_embeddings, self.bias)
+
+
+class PoolerHead(nn.Module):
+    """The family's sequence classifier: a pooling layer on [CLS], then a linear layer."""
+
+    def __init__(self, architecture: Architecture, classes: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(architecture.hidden, architecture.hidden)
+        self.activation = nn.Tanh() if architecture.family == "bert" else nn.ReLU()
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.classifier = nn.Linear(architecture.hidden, classes)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[B, hidden] -> [B, classes]."""
+        return self.classifier(self.dropout(self.activation(self.dense(states))))  # type: ignore[no-any-return]
+
+
+class LinearHead(nn.Module):
+    """One linear layer, on [CLS] or on every token."""
+
+    def __init__(self, architecture: Architecture, classes: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(architecture.dropout)
+        self.classifier = nn.Linear(architecture.hidden, classes)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """[n, hidden] -> [n, classes]."""
+        return self.classifier(self.dropout(states))  # type: ignore[no-any-return]
+
+
+def build_head(architecture: Architecture, head: Head) -> nn.Module:
+    """A head on the meta device: its values are loaded later."""
+    with torch.device("meta"):
+        if head.kind == "mlm":
+            return MLMHead(architecture)
+        if head.kind == "pooler":
+            return PoolerHead(architecture, head.classes)
+        return LinearHead(architecture, head.classes)

@@ -1,0 +1,141 @@
+"""Where every parameter of a group lies in the group's flat buffer.
+
+A group (`embeddings`, `layer.3`, `head`) is one contiguous float32 vector: matrices first, since weight decay
+acts on them alone, then biases and norms. The driver moves, averages and stores such vectors and needs
+neither torch nor a model for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from math import prod
+
+import numpy as np
+import numpy.typing as npt
+
+from fedsim.model.architecture import Architecture, Head
+
+FloatArray = npt.NDArray[np.float32]
+Groups = Mapping[str, FloatArray]
+Shape = tuple[int, ...]
+
+EMBEDDINGS, HEAD = "embeddings", "head"
+
+
+def layer(index: int) -> str:
+    """Name of the group of a global layer."""
+    return f"layer.{index}"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names and shapes of a group's tensors in the order in which they lie in its vector."""
+
+    tensors: tuple[tuple[str, Shape], ...]
+
+    @cached_property
+    def size(self) -> int:
+        """Parameters."""
+        return sum(prod(shape) for _, shape in self.tensors)
+
+    @cached_property
+    def decayed(self) -> int:
+        """Parameters that weight decay acts on; they come first."""
+        return sum(prod(shape) for _, shape in self.tensors if len(shape) > 1)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes as float32."""
+        return 4 * self.size
+
+    def split(self, flat: FloatArray) -> dict[str, FloatArray]:
+        """Views of the tensors inside a vector of shape [size]."""
+        views, start = {}, 0
+        for name, shape in self.tensors:
+            stop = start + prod(shape)
+            views[name] = flat[start:stop].reshape(shape)
+            start = stop
+        return views
+
+    def join(self, tensors: Mapping[str, npt.NDArray[np.generic]]) -> FloatArray:
+        """The vector of shape [size] that holds these tensors."""
+        flat = np.empty(self.size, np.float32)
+        for name, view in self.split(flat).items():
+            view[...] = tensors[name]
+        return flat
+
+
+def _layout(**tensors: Shape) -> Layout:
+    return Layout(tuple(sorted(tensors.items(), key=lambda item: len(item[1]) < 2)))
+
+
+def _dense(name: str, out: int, into: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+
+
+def _norm(name: str, width: int) -> dict[str, Shape]:
+    return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
+
+
+def embeddings_layout(architecture: Architecture) -> Layout:
+    """Word, position and (BERT) token-type embeddings and their norm."""
+    a = architecture
+    types = {"token_type_embeddings.weight": (2, a.hidden)} if a.family == "bert" else {}
+    return _layout(
+        **{
+            "word_embeddings.weight": (a.vocabulary, a.hidden),
+            "position_embeddings.weight": (a.max_positions, a.hidden),
+        },
+        **types,
+        **_norm("LayerNorm", a.hidden),
+    )
+
+
+def layer_layout(architecture: Architecture) -> Layout:
+    """One encoder layer, under the names of its `transformers` module."""
+    a = architecture
+    if a.family == "bert":
+        attention = [f"attention.self.{part}" for part in ("query", "key", "value")] + ["attention.output.dense"]
+        norms, inner, outer = ("attention.output.LayerNorm", "output.LayerNorm"), "intermediate.dense", "output.dense"
+    else:
+        attention = [f"attention.{part}_lin" for part in "qkv"] + ["attention.out_lin"]
+        norms, inner, outer = ("sa_layer_norm", "output_layer_norm"), "ffn.lin1", "ffn.lin2"
+    tensors: dict[str, Shape] = {}
+    for name in attention:
+        tensors |= _dense(name, a.hidden, a.hidden)
+    tensors |= _dense(inner, a.feed_forward, a.hidden) | _dense(outer, a.hidden, a.feed_forward)
+    for name in norms:
+        tensors |= _norm(name, a.hidden)
+    return _layout(**tensors)
+
+
+def head_layout(architecture: Architecture, head: Head) -> Layout:
+    """The head; the MLM decoder's matrix is the word embedding and is not part of it."""
+    a = architecture
+    if head.kind == "mlm":
+        return _layout(**_dense("dense", a.hidden, a.hidden), **_norm("norm", a.hidden), bias=(a.vocabulary,))
+    pooling = _dense("dense", a.hidden, a.hidden) if head.kind == "pooler" else {}
+    return _layout(**pooling, **_dense("classifier", head.classes, a.hidden))
+
+
+def layouts(architecture: Architecture, head: Head) -> dict[str, Layout]:
+    """Every group of the global model, from the embeddings up to the head."""
+    one = layer_layout(architecture)
+    return {
+        EMBEDDINGS: embeddings_layout(architecture),
+        **{layer(i): one for i in range(architecture.layers)},
+        HEAD: head_layout(architecture, head),
+    }
+
+
+def initialise(layout: Layout, rng: np.random.Generator) -> FloatArray:
+    """BERT's initialisation (Devlin et al. 2019): matrices N(0, 0.02), norms 1, biases 0, [PAD]'s embedding 0."""
+    flat = np.zeros(layout.size, np.float32)
+    for name, view in layout.split(flat).items():
+        if view.ndim > 1:
+            view[...] = rng.standard_normal(view.shape, np.float32) * np.float32(0.02)
+        elif name.lower().endswith("norm.weight"):
+            view[...] = 1.0
+        if name == "word_embeddings.weight":
+            view[0] = 0.0
+    return flat

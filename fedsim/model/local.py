@@ -1,0 +1,175 @@
+"""A local model: `transformers` layers whose parameters are views of one vector a group."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.model.heads import build_head
+from fedsim.model.layout import EMBEDDINGS, HEAD, Layout, embeddings_layout, head_layout, layer, layer_layout
+from fedsim.plan import Slot
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tensors of one batch of B samples padded to L tokens; P positions are predicted.
+
+    `positions` indexes the flattened [B * L] tokens (MLM at masked positions) and is None where the head sees every
+    position or just the first; `targets` is [P], or [B * L] with -100 where nothing is predicted, or [B].
+    """
+
+    ids: Tensor
+    """[B, L] int64."""
+    real: Tensor | None
+    """[B, L] bool, False on padding; None without padding."""
+    positions: Tensor | None
+    targets: Tensor
+
+
+class Part:
+    """The vector behind a module's parameters, and the gradient's where it is trained."""
+
+    def __init__(self, module: nn.Module, layout: Layout, trained: bool, device: torch.device) -> None:
+        self.layout = layout
+        self.flat = torch.empty(layout.size, device=device)
+        self.grad = torch.zeros(layout.size, device=device) if trained else None
+        start = 0
+        for name, shape in layout.tensors:
+            owner, _, leaf = name.rpartition(".")
+            stop = start + prod(shape)
+            parameter = nn.Parameter(self.flat[start:stop].view(shape), requires_grad=trained)
+            if self.grad is not None:
+                parameter.grad = self.grad[start:stop].view(shape)
+            setattr(module.get_submodule(owner), leaf, parameter)
+            start = stop
+        left = [name for name, parameter in module.named_parameters() if parameter.is_meta]
+        if left:
+            raise ValueError(f"parameters without a place in the layout: {', '.join(left)}")
+
+
+class LocalModel:
+    """A stack of layers between embeddings and a head, ready to be loaded, trained and read as vectors."""
+
+    def __init__(self, shape: LocalShape, device: torch.device | None = None) -> None:
+        self.shape = shape
+        self.device = device or torch.device("cpu")
+        a = shape.architecture
+        embeddings, layers = _modules(a, shape.depth)
+        head = build_head(a, shape.head)
+        self.module = nn.ModuleDict({"embeddings": embeddings, "layers": nn.ModuleList(layers), "head": head})
+        self.parts: dict[str | int, Part] = {
+            EMBEDDINGS: Part(embeddings, embeddings_layout(a), shape.train_embeddings, self.device),
+            **{
+                i: Part(module, layer_layout(a), i in shape.train_layers, self.device)
+                for i, module in enumerate(layers)
+            },
+            HEAD: Part(head, head_layout(a, shape.head), shape.train_head, self.device),
+        }
+        _fill_buffers(self.module, self.device)
+        self.embeddings, self.layers, self.head = embeddings, layers, head
+
+    @property
+    def trained(self) -> dict[str | int, Part]:
+        """The parts that are trained, from the bottom up."""
+        return {name: part for name, part in self.parts.items() if part.grad is not None}
+
+    def load(self, groups: Mapping[str, Tensor], slots: tuple[Slot, ...]) -> None:
+        """Copy global groups in place; a slot with several layers gets their mean."""
+        with torch.no_grad():
+            for name, part in self.parts.items():
+                slot = slots[name] if isinstance(name, int) else None
+                if isinstance(slot, tuple):
+                    torch.mean(torch.stack([groups[layer(i)] for i in slot]), 0, out=part.flat)
+                else:
+                    part.flat.copy_(groups[name if isinstance(name, str) else layer(slot)])  # type: ignore[arg-type]
+
+    def zero_grad(self) -> None:
+        """Clear the gradients of the trained parts."""
+        for part in self.parts.values():
+            if part.grad is not None:
+                part.grad.zero_()
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Last hidden states, [B, L, hidden]."""
+        mask = None if batch.real is None else batch.real[:, None, None, :].expand(-1, 1, batch.ids.shape[1], -1)
+        states: Tensor = self.embeddings(batch.ids)
+        for module in self.layers:
+            states = module(states, mask)
+        return states
+
+    def logits(self, batch: Batch) -> Tensor:
+        """[P, vocabulary], [B * L, classes] or [B, classes]: one row for each entry of `batch.targets`."""
+        states = self.hidden(batch)
+        kind = self.shape.head.kind
+        if kind in ("pooler", "linear"):
+            states = states[:, 0]
+        else:
+            states = states.flatten(0, 1)
+            if batch.positions is not None:
+                states = states[batch.positions]
+        if kind == "mlm":
+            word: Tensor = self.embeddings.word_embeddings.weight  # type: ignore[assignment, union-attr]
+            return self.head(states, word)  # type: ignore[no-any-return]
+        return self.head(states)  # type: ignore[no-any-return]
+
+    def loss(self, batch: Batch) -> Tensor:
+        """Mean cross-entropy over what is predicted."""
+        return functional.cross_entropy(self.logits(batch).float(), batch.targets)
+
+
+def _modules(architecture: Architecture, depth: int) -> tuple[nn.Module, list[nn.Module]]:
+    """Embeddings and `depth` layers of `transformers`, on the meta device: nothing is allocated or initialised."""
+    a = architecture
+    with torch.device("meta"):
+        if a.family == "bert":
+            from transformers.models.bert import modeling_bert as bert
+            from transformers.models.bert.configuration_bert import BertConfig
+
+            config = BertConfig(  # type: ignore[call-arg]
+                vocab_size=a.vocabulary,
+                hidden_size=a.hidden,
+                num_hidden_layers=depth,
+                num_attention_heads=a.heads,
+                intermediate_size=a.feed_forward,
+                max_position_embeddings=a.max_positions,
+                hidden_dropout_prob=a.dropout,
+                attention_probs_dropout_prob=a.dropout,
+                hidden_act=a.activation,
+                layer_norm_eps=a.norm_eps,
+                attn_implementation="sdpa",
+            )
+            layers: list[nn.Module] = [bert.BertLayer(config, i) for i in range(depth)]  # type: ignore[no-untyped-call]
+            return bert.BertEmbeddings(config), layers  # type: ignore[no-untyped-call]
+        from transformers.models.distilbert import modeling_distilbert as distilbert
+        from transformers.models.distilbert.configuration_distilbert import DistilBertConfig
+
+        light = DistilBertConfig(  # type: ignore[call-arg]
+            vocab_size=a.vocabulary,
+            dim=a.hidden,
+            n_layers=depth,
+            n_heads=a.heads,
+            hidden_dim=a.feed_forward,
+            max_position_embeddings=a.max_positions,
+            dropout=a.dropout,
+            attention_dropout=a.dropout,
+            activation=a.activation,
+            attn_implementation="sdpa",
+        )
+        return distilbert.Embeddings(light), [distilbert.TransformerBlock(light) for _ in range(depth)]
+
+
+def _fill_buffers(module: nn.Module, device: torch.device) -> None:
+    """Position and token-type ids are constants that the meta device has left without values."""
+    for name, buffer in list(module.named_buffers()):
+        owner, _, leaf = name.rpartition(".")
+        if leaf == "position_ids":
+            value = torch.arange(buffer.shape[-1], device=device).expand(1, -1)
+        elif leaf == "token_type_ids":
+            value = torch.zeros(buffer.shape, dtype=torch.long, device=device)
+        else:
+            raise ValueError(f"buffer without a known value: {name}")
+        module.get_submodule(owner).register_buffer(leaf, value, persistent=False)

@@ -1,0 +1,72 @@
+"""What one client does in one round, said without touching a tensor.
+
+A local model is a stack of copies of global layers. `Layers` names them: fixed slots at the bottom, slots
+drawn at random in the middle, fixed slots at the top. A slot is a global layer index, or a tuple of
+indices whose element-wise average fills it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+Slot = int | tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Draw:
+    """`count` global layers from [start, stop), drawn uniformly with replacement and sorted."""
+
+    count: int
+    start: int
+    stop: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or not 0 <= self.start < self.stop:
+            raise ValueError(f"cannot draw {self.count} layers from [{self.start}, {self.stop})")
+
+
+@dataclass(frozen=True)
+class Layers:
+    """The local layers from the embeddings upwards: `below`, then the draw, then `above`."""
+
+    below: tuple[Slot, ...] = ()
+    draw: Draw | None = None
+    above: tuple[Slot, ...] = ()
+
+    @property
+    def depth(self) -> int:
+        """Number of local layers."""
+        return len(self.below) + (self.draw.count if self.draw else 0) + len(self.above)
+
+    def slots(self, rng: np.random.Generator | None = None) -> tuple[Slot, ...]:
+        """The local layers; `rng` is needed where something is drawn."""
+        if self.draw is None:
+            return self.below + self.above
+        if rng is None:
+            raise ValueError("this local model has drawn layers: pass a generator")
+        drawn = np.sort(rng.integers(self.draw.start, self.draw.stop, self.draw.count))
+        return self.below + tuple(int(layer) for layer in drawn) + self.above
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a client builds, trains, uploads and keeps up to date. Everything trained is uploaded."""
+
+    layers: Layers
+    train_layers: tuple[int, ...]
+    """Local positions (0 is next to the embeddings), ascending."""
+    train_embeddings: bool
+    train_head: bool
+    full_pool: bool = True
+    """Keep the whole global model up to date, or download just the groups that the local model is built from."""
+
+    def __post_init__(self) -> None:
+        if list(self.train_layers) != sorted({p for p in self.train_layers if 0 <= p < self.layers.depth}):
+            raise ValueError(f"train_layers {self.train_layers} must be ascending positions below {self.layers.depth}")
+        if not (self.train_layers or self.train_embeddings or self.train_head):
+            raise ValueError("a plan must train something")
+
+
+def full(layers: int) -> Plan:
+    """The whole model: every layer in place, everything trained."""
+    return Plan(Layers(tuple(range(layers))), tuple(range(layers)), train_embeddings=True, train_head=True)

@@ -1,0 +1,123 @@
+"""What must hold between the sections of a scenario."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from fedsim.scenario.base import Key, Problem
+from fedsim.scenario.data import DeclaredCorpus, QuantityPartition
+from fedsim.scenario.model import Model
+from fedsim.scenario.phases import Participation
+
+if TYPE_CHECKING:
+    from fedsim.scenario.schema import Scenario
+
+
+def disagreements(scenario: "Scenario") -> Iterator[Problem]:
+    """Every pair of settings that cannot both be meant."""
+    yield from _participation(scenario)
+    yield from _lists_of_clients(scenario)
+    yield from _task(scenario)
+    yield from _central_text(scenario)
+    for key, model in _models(scenario):
+        yield from _model(scenario, key, model)
+    for name, method in scenario.methods.items():
+        model = method.model or scenario.model
+        if model.checkpoint is None:
+            for problem in method.depth_problems(model.layers):
+                yield Problem(("methods", name, *problem.key), problem.message)
+
+
+def _models(scenario: "Scenario") -> Iterator[tuple[Key, Model]]:
+    yield ("model",), scenario.model
+    for name, method in scenario.methods.items():
+        if method.model is not None:
+            yield ("methods", name, "model"), method.model
+
+
+def _participation(scenario: "Scenario") -> Iterator[Problem]:
+    clients = scenario.fleet.clients
+    for name in ("further_pretrain", "finetune"):
+        phase = getattr(scenario.phases, name)
+        if phase is None:
+            continue
+        part: Participation = phase.participation
+        key = ("phases", name, "participation")
+        if part.cohort_clients > clients:
+            yield Problem(
+                (*key, "clients_per_round"),
+                f"{part.clients_per_round} clients with over_selection {part.over_selection:g} is a cohort of "
+                f"{part.cohort_clients}, fleet.clients is {clients}",
+            )
+        for index, cohort in enumerate(part.cohorts or ()):
+            if cohort and max(cohort) >= clients:
+                yield Problem(
+                    (*key, "cohorts", index), f"names client {max(cohort)}, the fleet's clients are 0 to {clients - 1}"
+                )
+
+
+def _lists_of_clients(scenario: "Scenario") -> Iterator[Problem]:
+    clients, data = scenario.fleet.clients, scenario.data
+    lists: dict[Key, tuple[float, ...] | None] = {}
+    if isinstance(data.partition, QuantityPartition):
+        lists["data", "partition", "shares"] = data.partition.shares
+    if isinstance(data.corpus, DeclaredCorpus) and isinstance(data.corpus.samples_per_client, tuple):
+        lists["data", "corpus", "samples_per_client"] = data.corpus.samples_per_client
+    for key, entries in lists.items():
+        if entries is not None and len(entries) != clients:
+            yield Problem(key, f"lists {len(entries)} clients, fleet.clients is {clients}")
+
+
+def _task(scenario: "Scenario") -> Iterator[Problem]:
+    if scenario.phases.finetune is None:
+        return
+    task, data = scenario.phases.finetune.task, scenario.data
+    labels = data.sequence_labels if task.kind == "sequence" else data.token_labels
+    if labels is None or task.label in labels:
+        return
+    if labels:
+        remedy = f"allowed: {', '.join(labels)}"
+    elif data.corpus.kind == "files":
+        remedy = f"this corpus has none: set data.corpus.{'labels' if task.kind == 'sequence' else 'tags'}"
+    elif task.kind == "sequence":
+        remedy = "this corpus has none: set data.corpus.labels"
+    else:
+        remedy = "a hub corpus has none: use .conll files (data.corpus.kind: files)"
+    kind = "label" if task.kind == "sequence" else "tags"
+    yield Problem(
+        ("phases", "finetune", "task", "label"),
+        f"the corpus has no {kind} '{task.label}' for kind: {task.kind}; {remedy}",
+    )
+
+
+def _central_text(scenario: "Scenario") -> Iterator[Problem]:
+    if scenario.phases.pretrain is None:
+        return
+    if isinstance(scenario.data.corpus, DeclaredCorpus):
+        yield Problem(("phases", "pretrain"), "declared data has no text to pre-train on: remove this phase")
+    elif scenario.data.central_fraction == 0.0:
+        yield Problem(
+            ("phases", "pretrain"), "has no text to train on: give data.central_fraction a value between 0 and 1"
+        )
+
+
+def _model(scenario: "Scenario", key: Key, model: Model) -> Iterator[Problem]:
+    data = scenario.data
+    if model.checkpoint is not None:
+        if data.has_text and data.tokenizer.kind != "checkpoint":
+            yield Problem(
+                (*key, "checkpoint"),
+                "its weights know only its own tokenizer: set data.tokenizer to {kind: checkpoint, checkpoint: ...}",
+            )
+        return
+    if data.max_tokens > model.max_positions:
+        yield Problem(
+            (*key, "max_positions"), f"is {model.max_positions}, less than data.max_tokens ({data.max_tokens})"
+        )
+    if isinstance(data.corpus, DeclaredCorpus) and model.vocabulary is None:
+        yield Problem((*key, "vocabulary"), "is required with declared data, which has no tokenizer to take it from")
+    trained = data.has_text and data.tokenizer.kind != "checkpoint"
+    if trained and model.vocabulary is not None and model.vocabulary < data.tokenizer.vocabulary:
+        yield Problem(
+            (*key, "vocabulary"),
+            f"is {model.vocabulary}, less than data.tokenizer.vocabulary ({data.tokenizer.vocabulary})",
+        )

@@ -1,0 +1,45 @@
+"""The `engine` and `outputs` sections: where a run computes and what it leaves behind."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+
+from fedsim.scenario.base import Config, Count, Flag, Problem, Share, Text
+
+
+class Engine(Config):
+    """Where training runs. None of it changes a result, except `block_clients`, `device` and `precision` (rounding)."""
+
+    kind: Literal["ray", "inline"] = "ray"
+    """Ray host actors, or this process alone."""
+    hosts: Count | None = None
+    """Host actors; null: one a core (or a GPU share)."""
+    address: Text | None = None
+    """A running Ray cluster: `auto` or its address; null: start one here."""
+    block_clients: Count | None = None
+    """Clients summed before anything is sent back; part of the result's rounding. null: from the cohort's size."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where hosts compute."""
+    gpus_per_host: Annotated[float, Strict(), Field(gt=0.0, le=1.0)] = 1.0
+    """Share of a GPU that a host asks for (device cuda)."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """`bfloat16` runs forward and backward under autocast."""
+    max_failed_fraction: Share = 0.0
+    """Share of a round's clients that may fail unexpectedly before the run stops."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A share of a GPU needs a GPU."""
+        if self.device == "cpu" and self.changed("gpus_per_host"):
+            yield Problem(("gpus_per_host",), "goes with device: cuda, device is cpu")
+
+
+class Outputs(Config):
+    """What a run leaves behind."""
+
+    folder: Text = "runs"
+    """Parent folder of run folders."""
+    checkpoint_every_rounds: Count = 1
+    """Rounds between checkpoints; the trace is written with them."""
+    save_models: Flag = True
+    """Save each method's final global model in `transformers` format."""

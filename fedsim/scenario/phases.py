@@ -1,0 +1,167 @@
+"""The `phases` section: what is trained, in which order, and for how long."""
+
+import math
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, Strict
+
+from fedsim.scenario.base import Config, Count, Fraction, NonNegative, Positive, Problem, Rate, Text, Whole
+
+
+class Optimizer(Config):
+    """The optimizer of local training."""
+
+    kind: Literal["sgd", "adamw"] = "adamw"
+    """`torch.optim.SGD` or `torch.optim.AdamW`."""
+    learning_rate: Positive = 5e-5
+    """Step size."""
+    weight_decay: NonNegative = 0.0
+    """Decay of matrices; biases and LayerNorm have none."""
+    momentum: Rate = 0.0
+    """SGD only."""
+    betas: tuple[Rate, Rate] = (0.9, 0.999)
+    """AdamW only."""
+    eps: Positive = 1e-8
+    """AdamW only."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Nothing is set that this optimizer does not have."""
+        others = {"sgd": ("betas", "eps"), "adamw": ("momentum",)}
+        for name in others[self.kind]:
+            if self.changed(name):
+                other = "adamw" if self.kind == "sgd" else "sgd"
+                yield Problem((name,), f"goes with kind: {other}, kind is {self.kind}")
+
+
+class Local(Config):
+    """What a client does with its shard in a round."""
+
+    epochs: Count = 1
+    """Passes over the shard."""
+    max_batches: Count | None = None
+    """At most this many batches a round, drawn at random; null: all of them."""
+    batch_samples: Count = 8
+    """Samples in a batch."""
+    order: Literal["grouped", "fixed"] = "grouped"
+    """`grouped`: batches of similar length in random order; `fixed`: as the shard lists them."""
+    optimizer: Optimizer = Optimizer()
+    """How weights are updated."""
+    clip_norm: Positive | None = None
+    """Largest gradient norm over the trained parameters; null: no clipping."""
+
+
+class Participation(Config):
+    """Who takes part in a round, and how long the server waits."""
+
+    clients_per_round: Count
+    """Updates the server wants each round."""
+    over_selection: Annotated[float, Strict(), Field(ge=1.0)] = 1.0
+    """The cohort is this many times larger; the first to arrive count, the rest are `late`."""
+    deadline_s: Positive | None = None
+    """Trips that take longer are `late`; null: the server waits."""
+    cohorts: tuple[tuple[Whole, ...], ...] | None = None
+    """Cohorts to replay instead of drawing them, one a round."""
+
+    @property
+    def cohort_clients(self) -> int:
+        """Clients drawn for a round: `clients_per_round` times `over_selection`, rounded up."""
+        # Rounded first: 10 * 1.1 is 11.000000000000002, and nobody means 12.
+        return math.ceil(round(self.clients_per_round * self.over_selection, 9))
+
+    def problems(self) -> Iterator[Problem]:
+        """Replayed cohorts are sets of clients, and need no over-selection."""
+        for index, cohort in enumerate(self.cohorts or ()):
+            if not cohort or len(set(cohort)) != len(cohort):
+                yield Problem(("cohorts", index), "must list at least one client, and each only once")
+        if self.cohorts is not None and self.changed("over_selection"):
+            yield Problem(("over_selection",), "is not used where `cohorts` are given: list the larger cohorts there")
+
+
+class Pretrain(Config):
+    """Central pre-training (MLM) before any method starts; cached by fingerprint."""
+
+    steps: Count
+    """Batches to train on."""
+    batch_samples: Count = 16
+    """Samples in a batch."""
+    optimizer: Optimizer = Optimizer()
+    """How weights are updated."""
+    warmup_steps: Whole = 0
+    """Steps over which the learning rate rises from zero; afterwards it falls linearly to zero."""
+    clip_norm: Positive | None = None
+    """Largest gradient norm; null: no clipping."""
+
+    def problems(self) -> Iterator[Problem]:
+        """The warm-up ends before the training does."""
+        if self.warmup_steps > self.steps:
+            yield Problem(("warmup_steps",), f"is {self.warmup_steps}, there are only {self.steps} steps")
+
+
+class Task(Config):
+    """What is learned in fine-tuning."""
+
+    kind: Literal["sequence", "tokens"] = "sequence"
+    """One label a sample, or BIO tags over its tokens."""
+    label: Text = "kind"
+    """Name of the label or tag column."""
+
+
+class Federated(Config):
+    """A federated phase."""
+
+    rounds: Count
+    """Rounds of this phase."""
+    participation: Participation
+    """Who takes part."""
+    local: Local = Local()
+    """What each client does."""
+    evaluate_every_rounds: Whole = 0
+    """Evaluate the global model after every so many rounds, and always after the last; 0: only after the last."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A replay has a cohort for every round."""
+        cohorts = self.participation.cohorts
+        if cohorts is not None and len(cohorts) != self.rounds:
+            yield Problem(("participation", "cohorts"), f"lists {len(cohorts)} rounds, `rounds` is {self.rounds}")
+
+
+class FurtherPretrain(Federated):
+    """Federated masked-language modelling on the clients' text."""
+
+    mask_fraction: Fraction = 0.15
+    """Share of the tokens to predict (80 % masked, 10 % replaced, 10 % kept: Devlin et al. 2019, 3.1)."""
+
+
+class Finetune(Federated):
+    """Federated fine-tuning on a labelled task."""
+
+    task: Task = Task()
+    """What is learned."""
+
+
+class Evaluate(Config):
+    """How the global model is tested."""
+
+    max_samples: Whole = 0
+    """Use at most this many held-out samples, drawn once; 0: all."""
+    batch_samples: Count = 32
+    """Samples in a batch."""
+
+
+class Phases(Config):
+    """Any subset of the phases; they run in this order."""
+
+    pretrain: Pretrain | None = None
+    """Central pre-training; the same start for every method."""
+    further_pretrain: FurtherPretrain | None = None
+    """Federated MLM."""
+    finetune: Finetune | None = None
+    """Federated fine-tuning."""
+    evaluate: Evaluate | None = Evaluate()
+    """Testing on held-out text; null: no quality is measured."""
+
+    def problems(self) -> Iterator[Problem]:
+        """There is something to do."""
+        if self.pretrain is None and self.further_pretrain is None and self.finetune is None:
+            yield Problem((), "give at least one of pretrain, further_pretrain, finetune")

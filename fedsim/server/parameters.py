@@ -1,0 +1,94 @@
+"""The global model as versioned groups, and which version each client holds."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from fedsim.model.layout import FloatArray, Layout
+
+
+@dataclass
+class GlobalModel:
+    """Groups by name, each with a version that counts its changes. A group's array is replaced, never written to."""
+
+    layouts: dict[str, Layout]
+    groups: dict[str, FloatArray]
+    """Empty in price mode, where versions alone are kept."""
+    versions: dict[str, int] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.versions = {name: self.versions.get(name, 0) for name in self.layouts}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Groups from the embeddings up to the head: the columns of every table about groups."""
+        return tuple(self.layouts)
+
+    def bytes(self) -> npt.NDArray[np.int64]:
+        """Bytes of each group on the wire."""
+        return np.array([layout.bytes for layout in self.layouts.values()], np.int64)
+
+    def current(self) -> npt.NDArray[np.int32]:
+        """Version of each group."""
+        return np.array([self.versions[name] for name in self.names], np.int32)
+
+    def replace(self, name: str, values: FloatArray | None) -> None:
+        """A new version of a group; no values in price mode."""
+        self.versions[name] += 1
+        if values is not None:
+            self.groups[name] = values
+
+    def updated(self, changed: Iterable[str], means: Mapping[str, FloatArray]) -> "GlobalModel":
+        """The model after a round; this one stays as it is. Groups that changed have a mean, except in price mode."""
+        after = GlobalModel(self.layouts, dict(self.groups), dict(self.versions))
+        for name in changed:
+            after.replace(name, means.get(name))
+        return after
+
+    def sha256(self) -> str | None:
+        """Hash of all weights; None without weights."""
+        if not self.groups:
+            return None
+        digest = hashlib.sha256()
+        for name in self.names:
+            digest.update(name.encode())
+            digest.update(np.ascontiguousarray(self.groups[name], "<f4").tobytes())
+        return digest.hexdigest()
+
+
+@dataclass
+class Pools:
+    """For every client and group the version last downloaded, -1 for never: int32 [clients, groups]."""
+
+    held: npt.NDArray[np.int32]
+
+    @classmethod
+    def empty(cls, clients: int, groups: int) -> "Pools":
+        """Nobody has anything."""
+        return cls(np.full((clients, groups), -1, np.int32))
+
+    def download(
+        self,
+        clients: npt.NDArray[np.int64],
+        needed: npt.NDArray[np.bool_],
+        current: npt.NDArray[np.int32],
+    ) -> None:
+        """These clients now hold the current version of the groups they needed, [clients, groups]."""
+        rows = self.held[clients]
+        self.held[clients] = np.where(needed, current, rows)
+
+
+def shares(sent: Mapping[int, tuple[str, ...]], weights: Mapping[int, float]) -> dict[int, dict[str, float]]:
+    """Each client's share in the mean of each group it sends.
+
+    A group that a client sends twice (a layer in two trained slots) counts twice, in the sum and in the total, so that
+    shares * times sent add up to one for every group.
+    """
+    totals: dict[str, float] = {}
+    for client, names in sent.items():
+        for name in names:
+            totals[name] = totals.get(name, 0.0) + weights[client]
+    return {client: {name: weights[client] / totals[name] for name in names} for client, names in sent.items()}

@@ -1,0 +1,215 @@
+"""A scenario from start to end: build the world, run every method in it, say what each cost and reached."""
+
+import json
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedsim import __version__
+from fedsim.account import Account
+from fedsim.cost.memory import Polynomial, peak_polynomial
+from fedsim.cost.price import PlanCost, plan_cost
+from fedsim.engine.base import Engine
+from fedsim.engine.tasks import Measured, MeasureTask
+from fedsim.errors import UserError, choose
+from fedsim.evaluation import Evaluator
+from fedsim.interrupt import terminable
+from fedsim.method_run import MethodRun
+from fedsim.model.architecture import LocalShape
+from fedsim.model.pretrained import write
+from fedsim.observe.observer import Observer
+from fedsim.phases import Prepared, prepare
+from fedsim.rounds import State
+from fedsim.scenario.data import DeclaredCorpus
+from fedsim.scenario.identity import fingerprint
+from fedsim.scenario.schema import Scenario
+from fedsim.server.parameters import GlobalModel, Pools
+from fedsim.start import initial_groups
+from fedsim.store import atomic
+from fedsim.store.lock import RunLock
+from fedsim.world import World, build
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to run and where."""
+
+    scenario: Scenario
+    base: Path
+    """Folder that the scenario's paths are relative to."""
+    folder: Path
+    """The run's own folder."""
+    methods: tuple[str, ...] = ()
+    """Methods to run; empty: all."""
+    price: bool = False
+    """The same loop without training: prices, clock and trace only."""
+    resume: bool = False
+
+
+def simulate(request: Request, start_engine: Callable[[], Engine] | None, observer: Observer) -> dict[str, Any]:
+    """Run a scenario; returns the summary that is also written to run.json.
+
+    Args:
+        request: what to run and where.
+        start_engine: makes the engine; it is called first, so that hosts warm up meanwhile. None in price mode.
+        observer: told about progress.
+
+    Raises:
+        UserError: the scenario and the data do not fit together, or the folder is taken.
+        FedsimError: something failed on the way.
+        KeyboardInterrupt: stopped by the user; the last finished round is on disk.
+    """
+    scenario = request.scenario
+    if start_engine is None and not request.price:
+        raise ValueError("training needs an engine")
+    if isinstance(scenario.data.corpus, DeclaredCorpus) and not request.price:
+        raise UserError("declared data has no text to train on: add --price", key="data.corpus")
+    names = _chosen(scenario, request.methods)
+    with terminable(), RunLock(request.folder):
+        _claim(request)
+        engine = None if start_engine is None else start_engine()
+        try:
+            return _run(request, names, engine, observer)
+        finally:
+            if engine is not None:
+                engine.close()
+
+
+def _run(request: Request, names: Sequence[str], engine: Engine | None, observer: Observer) -> dict[str, Any]:
+    scenario, folder = request.scenario, request.folder
+    world = build(scenario, request.base, folder, observer)
+    prepared = [prepare(world, name) for name in names]
+    costs = _costs(world, prepared, engine)
+    evaluate = scenario.phases.evaluate
+    evaluator = Evaluator(world, evaluate, engine) if engine is not None and evaluate is not None else None
+    summary: dict[str, Any] = {
+        "run": str(folder),
+        "fingerprint": fingerprint(scenario),
+        "price": request.price,
+        "methods": {},
+    }
+    for item in prepared:
+        account = Account(item.name, folder)
+        state = _initial_state(world, item)
+        for note in account.restore(state, item.layouts_after) if request.resume else ():
+            observer.note(note)
+        if engine is not None and state.round == 0:
+            first = item.phases[0] if item.phases else None
+            state.model.groups = initial_groups(world, item.model, item.key, item.architecture, first, engine, observer)
+        try:
+            MethodRun(item, world, costs, engine, evaluator, account, state, folder, observer).run()
+        except KeyboardInterrupt:
+            account.checkpoint(state)
+            raise
+        if engine is not None and scenario.outputs.save_models:
+            _save_model(world, item, state, folder)
+        summary["methods"][item.name] = _method_summary(account, state)
+        atomic.write_json(folder / "run.json", summary)
+    return summary
+
+
+def _chosen(scenario: Scenario, wanted: Sequence[str]) -> list[str]:
+    for name in wanted:
+        if name not in scenario.methods:
+            raise UserError(f"no method '{name}' in this scenario; {choose(name, scenario.methods)}", key="--method")
+    return [name for name in scenario.methods if not wanted or name in wanted]
+
+
+def _claim(request: Request) -> None:
+    """Make the folder this run's own, or check that it is the one to go on with."""
+    file = request.folder / "scenario.json"
+    if file.exists() and not request.resume:
+        raise UserError("holds a run already: continue it with --resume, or choose another --out", file=request.folder)
+    if not request.resume:
+        atomic.write_json(file, request.scenario.model_dump(mode="json"))
+        about = {name: version(name) for name in ("torch", "transformers", "numpy", "pyarrow", "ray")}
+        identity = {
+            "fingerprint": fingerprint(request.scenario),
+            "base": str(request.base),
+            "price": request.price,
+            "methods": list(request.methods),
+            "versions": {"python": platform.python_version(), "fedsim": __version__, **about},
+        }
+        atomic.write_json(request.folder / "identity.json", identity)
+
+
+def resumed(folder: Path) -> Request:
+    """The request that a run folder was made from, to go on with.
+
+    Raises:
+        UserError: not a run folder, or made by other versions of what results depend on.
+    """
+    try:
+        identity = json.loads((folder / "identity.json").read_text())
+        scenario = Scenario.model_validate(json.loads((folder / "scenario.json").read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"not a run folder that can be resumed: {error}", file=folder, key="--resume") from error
+    for name in ("torch", "transformers", "numpy"):
+        if identity["versions"][name] != version(name):
+            raise UserError(
+                f"the run was made with {name} {identity['versions'][name]}, installed is {version(name)}: "
+                "results would not be the same; install that version or start anew",
+                file=folder,
+                key="--resume",
+            )
+    return Request(scenario, Path(identity["base"]), folder, tuple(identity["methods"]), identity["price"], resume=True)
+
+
+def _costs(world: World, prepared: Sequence[Prepared], engine: Engine | None) -> dict[tuple[LocalShape, str], PlanCost]:
+    """Prices of every plan shape; memory is measured on the hosts where there are any, so the driver needs no torch."""
+    shapes: dict[tuple[LocalShape, str], Any] = {}
+    for item in prepared:
+        for phase in item.phases:
+            for stage in phase.stages:
+                shape = LocalShape.of(item.architecture, phase.head, stage.plan)
+                shapes[shape, phase.name] = phase.config.local.optimizer
+    if engine is None:
+        memory: list[Polynomial] = [peak_polynomial(shape, opt) for (shape, _), opt in shapes.items()]
+    else:
+        tasks = [
+            MeasureTask(i, float(shape.depth), shape, "", {}, optimizer)
+            for i, ((shape, _), optimizer) in enumerate(shapes.items())
+        ]
+        found = sorted(engine.run(tasks, "measure memory"), key=lambda result: result.index)
+        memory = [result.memory for result in found if isinstance(result, Measured)]
+    return {key: plan_cost(key[0], each) for key, each in zip(shapes, memory, strict=True)}
+
+
+def _initial_state(world: World, item: Prepared) -> State:
+    clients = world.scenario.fleet.clients
+    model = GlobalModel(item.layouts_after(0), {})
+    return State(model, Pools.empty(clients, len(model.layouts)), np.full(clients + 1, -1, np.int32))
+
+
+def _save_model(world: World, item: Prepared, state: State, folder: Path) -> None:
+    """The final global model (and the tokenizer, where the data has one) as `transformers` saves them."""
+    last = item.phases[-1]
+    labels: tuple[str, ...] = ()
+    if world.tokens is not None:
+        names: Mapping[str, tuple[str, ...]] = {**world.tokens.label_names, **world.tokens.tag_names}
+        labels = names.get(last.objective.label, ())
+    with atomic.replacing(folder / "models" / item.name) as temporary:
+        write(temporary, item.architecture, last.head, state.model.groups, labels)
+
+
+def _method_summary(account: Account, state: State) -> dict[str, Any]:
+    totals = account.totals.as_dict()
+    completed = totals.pop("trips_completed")
+    wasted = {name: value for name, value in totals.items() if name.startswith("wasted_")}
+    return {
+        "quality": state.quality,
+        **{name: value for name, value in totals.items() if name not in wasted},
+        "simulated_seconds": state.now_s,
+        "wasted_bytes": wasted["wasted_download_bytes"] + wasted["wasted_upload_bytes"],
+        "wasted_flops": wasted["wasted_flops_forward"] + wasted["wasted_flops_backward"],
+        **wasted,
+        "rounds": state.round,
+        "clients_trained": completed,
+        "weights_sha256": state.model.sha256(),
+        "trace_sha256": account.trace_sha256,
+    }

@@ -1,0 +1,49 @@
+"""A method's account: what it has spent so far, useful and wasted apart."""
+
+from dataclasses import dataclass, fields, replace
+from math import fsum
+from typing import Any, Self
+
+import numpy as np
+
+from fedsim.clock.trips import Trips
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Sums over trips; every `wasted_` number is part of the number of the same name."""
+
+    download_bytes: int = 0
+    upload_bytes: int = 0
+    flops_forward: int = 0
+    flops_backward: int = 0
+    device_seconds: float = 0.0
+    energy_j: float = 0.0
+    wasted_download_bytes: int = 0
+    wasted_upload_bytes: int = 0
+    wasted_flops_forward: int = 0
+    wasted_flops_backward: int = 0
+    wasted_device_seconds: float = 0.0
+    trips_completed: int = 0
+
+    @classmethod
+    def of(cls, trips: Trips, useful: np.typing.NDArray[np.bool_]) -> Self:
+        """The sums of a round's trips."""
+        seconds = trips.download_s + trips.compute_s + trips.upload_s
+        whole = ("download_bytes", "upload_bytes", "flops_forward", "flops_backward")
+        return cls(
+            **{name: int(getattr(trips, name).sum()) for name in whole},
+            **{f"wasted_{name}": int(getattr(trips, name)[~useful].sum()) for name in whole},
+            device_seconds=fsum(seconds),
+            wasted_device_seconds=fsum(seconds[~useful]),
+            energy_j=fsum(trips.energy_j),
+            trips_completed=int(useful.sum()),
+        )
+
+    def __add__(self, other: Self) -> Self:
+        sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
+        return replace(self, **sums)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The numbers by name."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -1,0 +1,265 @@
+"""The tables of a trace: every column with its type, its unit and what it means.
+
+A number whose unit is in its name (`upload_bytes`, `end_s`, `energy_j`) needs no look here; docs/trace.md lists all.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from fedsim.errors import FedsimError, choose
+from fedsim.plan import Slot
+
+SCHEMA_VERSION = 1
+VERSION_KEY = "fedsim.schema_version"
+
+_TYPES = {"string": pa.string(), "int64": pa.int64(), "float64": pa.float64(), "bool": pa.bool_()}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    type: Literal["string", "int64", "float64", "bool"]
+    unit: str
+    """What one of it is (byte, FLOP, s, J, ...); empty for names and flags."""
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of a trace."""
+
+    name: str
+    meaning: str
+    columns: tuple[Column, ...]
+    round: str = "round"
+    """The column that holds a row's round."""
+    hashed: bool = True
+    """Part of the trace's hash; tables about the machine that ran the simulation are not."""
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The Arrow schema of its rows."""
+        return pa.schema([pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in self.columns])
+
+    @property
+    def strings(self) -> list[str]:
+        """Names of the columns that hold text."""
+        return [column.name for column in self.columns if column.type == "string"]
+
+    def conform(self, rows: Mapping[str, Any] | pa.Table) -> pa.Table:
+        """Rows as an Arrow table of exactly this schema.
+
+        Args:
+            rows: One entry a column: an array, a list, or one value for all rows (a row of its own where nothing is
+                longer). In numpy arrays NaN stays NaN; a missing value is None, or a masked entry of `numpy.ma`.
+
+        Raises:
+            FedsimError: A column is missing, unknown, of another length, of another type, or has nulls it may not have.
+        """
+        given = {name: rows[name] for name in (rows.column_names if isinstance(rows, pa.Table) else rows)}
+        for name in given.keys() - set(self.schema.names):
+            raise FedsimError(f"trace table {self.name} has no column {name!r}: {choose(name, self.schema.names)}")
+        lengths = {name: len(value) for name, value in given.items() if not _is_scalar(value)}
+        count = next(iter(lengths.values()), 1)
+        columns = []
+        for column in self.columns:
+            where = f"column {column.name} of trace table {self.name}"
+            if column.name not in given:
+                raise FedsimError(f"{where} is missing")
+            if lengths.get(column.name, count) != count:
+                raise FedsimError(f"{where} has {lengths[column.name]} rows, another has {count}")
+            try:
+                array = _array(given[column.name], _TYPES[column.type], count)
+            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+                raise FedsimError(f"{where} cannot hold this as {column.type}: {error}") from error
+            if array.null_count and not column.nullable:
+                raise FedsimError(f"{where} may not be null")
+            columns.append(array)
+        return pa.Table.from_arrays(columns, schema=self.schema)
+
+
+def _is_scalar(value: Any) -> bool:
+    return value is None or isinstance(value, (str, int, float, np.generic, pa.Scalar))
+
+
+def _array(value: Any, type_: pa.DataType, count: int) -> pa.Array | pa.ChunkedArray:
+    if _is_scalar(value):
+        array = pa.repeat(value if isinstance(value, pa.Scalar) else pa.scalar(value), count)
+    else:
+        array = value if isinstance(value, (pa.Array, pa.ChunkedArray)) else pa.array(value, from_pandas=False)
+    if pa.types.is_dictionary(array.type):
+        array = array.cast(array.type.value_type)
+    if len(array) and array.type != pa.null() and _is_text(array.type) != _is_text(type_):
+        # Arrow would read "3" as a number and write 3 as text.
+        raise TypeError(f"it is {array.type}")
+    return array if array.type == type_ else array.cast(type_)
+
+
+def _is_text(type_: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type_) or pa.types.is_large_string(type_))
+
+
+def slots_text(slots: Iterable[Slot]) -> str:
+    """Local layers in one readable word a slot: ``(0, 3, (7, 8))`` is ``"0 3 7+8"``."""
+    return " ".join("+".join(map(str, (slot,) if isinstance(slot, int) else slot)) for slot in slots)
+
+
+def parse_slots(text: str) -> tuple[Slot, ...]:
+    """The inverse of `slots_text`."""
+    words = ([int(layer) for layer in word.split("+")] for word in text.split())
+    return tuple(word[0] if len(word) == 1 else tuple(word) for word in words)
+
+
+def _text(name: str, meaning: str) -> Column:
+    return Column(name, "string", "", meaning)
+
+
+def _count(name: str, unit: str, meaning: str) -> Column:
+    return Column(name, "int64", unit, meaning)
+
+
+def _number(name: str, unit: str, meaning: str, nullable: bool = False) -> Column:
+    return Column(name, "float64", unit, meaning, nullable)
+
+
+_METHOD = _text("method", "name of the method in the scenario")
+_PHASE = _text("phase", "`pretrain`, `further_pretrain` or `finetune`")
+_STAGE = _count("stage", "index", "stage within the phase, from 0")
+_ROUND = _count("round", "index", "round over the whole method, from 0")
+
+TRIPS = Table(
+    "trips",
+    "One row for each client of each cohort: what its part in the round was to cost, and what it did cost.",
+    (
+        _METHOD,
+        _PHASE,
+        _STAGE,
+        _ROUND,
+        _count("client", "index", "client within the fleet, from 0"),
+        _text("device", "device class"),
+        _text("network", "network class"),
+        _count("samples", "sample", "samples that the plan goes through, repeats included"),
+        _count("batches", "batch", "optimizer steps"),
+        _count("tokens", "token", "tokens of all batches, padding included"),
+        _count("real_tokens", "token", "tokens of all batches without padding"),
+        _count("download_bytes", "byte", "received by the device"),
+        _count("upload_bytes", "byte", "sent by the device"),
+        _count("flops_forward", "FLOP", "spent in forward passes"),
+        _count("flops_backward", "FLOP", "spent in backward passes"),
+        _count("price_download_bytes", "byte", "to be received, were the trip to go to its end"),
+        _count("price_upload_bytes", "byte", "to be sent, were the trip to go to its end"),
+        _count("price_flops_forward", "FLOP", "forward passes, were the trip to go to its end"),
+        _count("price_flops_backward", "FLOP", "backward passes, were the trip to go to its end"),
+        _count("memory_bytes", "byte", "peak memory that the plan needs"),
+        _number("start_s", "s", "simulated time at which the trip started"),
+        _number("download_s", "s", "spent on the download, latency included"),
+        _number("compute_s", "s", "spent on training"),
+        _number("upload_s", "s", "spent on the upload, latency included"),
+        _number("end_s", "s", "simulated time at which the trip ended or was cut off"),
+        _number("energy_j", "J", "spent by the device, compute and radio"),
+        _text("outcome", "`completed`, `late`, `dropped`, `out_of_memory`, `failed` or `rejected`"),
+        Column("useful", "bool", "", "the update is part of the average"),
+        _number("weight", "share", "share in the average; 0 when not part of it"),
+        _number("loss", "nat", "mean training loss; null when nothing was trained (price mode, wasted trips)", True),
+        _text("slots", "global layers that the local model is built from, bottom first; `7+8` is an average of two"),
+    ),
+)
+
+ROUNDS = Table(
+    "rounds",
+    "One row for each round: sums over its trips.",
+    (
+        _METHOD,
+        _PHASE,
+        _STAGE,
+        _ROUND,
+        _number("start_s", "s", "simulated time at which the round started"),
+        _number("end_s", "s", "simulated time at which the round closed"),
+        _count("cohort", "trip", "clients picked"),
+        *(
+            _count(outcome, "trip", f"trips with outcome `{outcome}`")
+            for outcome in ("completed", "late", "dropped", "out_of_memory", "failed", "rejected")
+        ),
+        _count("download_bytes", "byte", "received by the cohort"),
+        _count("upload_bytes", "byte", "sent by the cohort"),
+        _count("flops_forward", "FLOP", "spent in forward passes"),
+        _count("flops_backward", "FLOP", "spent in backward passes"),
+        _number("device_seconds", "s", "download, compute and upload time, summed over the cohort"),
+        _number("energy_j", "J", "spent by the cohort"),
+        _count("wasted_download_bytes", "byte", "`download_bytes` of trips that are not useful"),
+        _count("wasted_upload_bytes", "byte", "`upload_bytes` of trips that are not useful"),
+        _count("wasted_flops_forward", "FLOP", "`flops_forward` of trips that are not useful"),
+        _count("wasted_flops_backward", "FLOP", "`flops_backward` of trips that are not useful"),
+        _number("wasted_device_seconds", "s", "`device_seconds` of trips that are not useful"),
+        _number("loss", "nat", "training loss, averaged with the trips' weights; null when nothing was trained", True),
+        _text("trained_groups", "groups of the global model that the round changed"),
+    ),
+)
+
+EVALS = Table(
+    "evals",
+    "One row for each metric of each evaluation, with what the method had spent by then.",
+    (
+        _METHOD,
+        _PHASE,
+        _count("round", "index", "last round before the evaluation; -1 for one before the first round"),
+        _number("simulated_s", "s", "simulated time of the evaluation"),
+        _text("metric", "name of the metric"),
+        _number("value", "metric", "its value"),
+        _count("samples", "sample", "held-out samples that it was measured on"),
+        _count("upload_bytes", "byte", "sent by all devices so far, useful or wasted"),
+        _count("download_bytes", "byte", "received by all devices so far, useful or wasted"),
+        _count("flops", "FLOP", "forward and backward, spent by all devices so far, useful or wasted"),
+    ),
+)
+
+STAGES = Table(
+    "stages",
+    "One row for each stage of a method: consecutive rounds that train the same part of the model.",
+    (
+        _METHOD,
+        _PHASE,
+        _STAGE,
+        _count("first_round", "index", "its first round over the whole method"),
+        _count("rounds", "round", "rounds planned for it"),
+        _text("trained", "what it trains"),
+        _count("depth", "layer", "layers of the local model"),
+        _count("parameters_trained", "parameter", "trained on a device"),
+        _count("parameters_sent", "parameter", "uploaded by a device"),
+        _count("download_bytes_per_client", "byte", "download of a client that has nothing up to date"),
+        _count("upload_bytes_per_client", "byte", "upload of a client"),
+        _number("flops_layers_share", "share", "compute in the layers alone, relative to training the full model"),
+        _count("memory_bytes", "byte", "peak memory on a device"),
+    ),
+    round="first_round",
+)
+
+EVENTS = Table(
+    "events",
+    "What a real clock measured, and what happened to the process that simulated. Differs from run to run.",
+    (
+        _number("wall_s", "s", "real time of the event, since 1970-01-01 UTC"),
+        _text("kind", "what sort of event"),
+        _METHOD,
+        _count("round", "index", "round it belongs to; -1 for none"),
+        _text("text", "details"),
+        _number("seconds", "s", "real time that it took; null where that means nothing", True),
+    ),
+    hashed=False,
+)
+
+TABLES = {table.name: table for table in (TRIPS, ROUNDS, EVALS, STAGES, EVENTS)}
+
+
+def markdown(table: Table) -> str:
+    """A table's columns as a Markdown table."""
+    lines = [f"| {c.name} | {c.type} | {c.unit} | {c.meaning} |" for c in table.columns]
+    return "\n".join([table.meaning, "", "| column | type | unit | meaning |", "|---|---|---|---|", *lines])

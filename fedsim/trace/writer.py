@@ -1,0 +1,148 @@
+"""Writes a method's trace: rounds are added, sealed, and flushed to Parquet parts that a manifest lists.
+
+A part is on the disk before the manifest that lists it, and a manifest before the checkpoint that counts on it.
+Killed between any two of these, a run goes on from its checkpoint: `restore` drops what came later.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fedsim.errors import FedsimError
+from fedsim.store import atomic
+from fedsim.trace.digest import HASHED, chain
+from fedsim.trace.manifest import NAME, Flush, Manifest, Part, trace_folder
+from fedsim.trace.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
+
+
+class TraceWriter:
+    """The only writer of one method's trace in a run's folder. Nothing is on disk before the first `flush`."""
+
+    def __init__(self, folder: Path, method: str) -> None:
+        self.method = method
+        self._folder = trace_folder(folder, method)
+        self._manifest = Manifest(method)
+        self._digest = self._manifest.digest
+        self._sealed: int | None = None
+        self._unflushed: tuple[int, int] | None = None
+        self._open: dict[str, list[pa.Table]] = {}
+        self._waiting: dict[str, list[pa.Table]] = {}
+
+    @property
+    def digest(self) -> str:
+        """Hash over all sealed rounds, hexadecimal: the run's `trace_sha256` for this method."""
+        return self._digest
+
+    def add(self, table: str, rows: Mapping[str, Any] | pa.Table) -> None:
+        """Add rows of the round that is going on; `Table.conform` says what rows may be. `method` is filled in here.
+
+        Raises:
+            FedsimError: The rows do not fit the table.
+        """
+        columns = {name: rows[name] for name in (rows.column_names if isinstance(rows, pa.Table) else rows)}
+        content = TABLES[table].conform({**columns, "method": self.method})
+        target = self._open if TABLES[table].hashed else self._waiting
+        target.setdefault(table, []).append(content)
+
+    def seal(self, round_: int) -> None:
+        """Close a round: its rows are hashed and may be flushed.
+
+        Args:
+            round_: One more than the round sealed before; the first is 0, or -1 for an evaluation before it.
+
+        Raises:
+            FedsimError: Rounds out of order, or a row of another round was added.
+        """
+        if round_ not in ((-1, 0) if self._sealed is None else (self._sealed + 1,)):
+            raise FedsimError(f"trace of {self.method}: round {round_} cannot follow round {self._sealed}")
+        rows = {name: pa.concat_tables(tables) for name, tables in self._open.items()}
+        for table in HASHED:
+            if table.name in rows and set(rows[table.name].column(table.round).unique().to_pylist()) - {round_}:
+                raise FedsimError(f"trace of {self.method}: {table.name} has rows that are not of round {round_}")
+        self._digest = chain(self._digest, round_, rows)
+        for name, content in rows.items():
+            self._waiting.setdefault(name, []).append(content)
+        self._open.clear()
+        self._sealed = round_
+        self._unflushed = (self._unflushed[0] if self._unflushed else round_, round_)
+
+    def flush(self) -> None:
+        """Write the sealed rounds, and events, that are not on disk yet: one part for each table that has rows.
+
+        Raises:
+            FedsimError: The disk refused (what was flushed before is intact, and `flush` can be called again), or
+                there is a trace already that was not restored.
+        """
+        if self._unflushed is None and not self._waiting:
+            return
+        if not self._manifest.flushes and (self._folder / NAME).exists():
+            raise FedsimError(f"{self._folder} has a trace already: restore it, or choose another --out")
+        span = f"rounds-{self._unflushed[0]}-{self._unflushed[1]}" if self._unflushed else "events"
+        parts: list[Part] = []
+        try:
+            for name, tables in self._waiting.items():
+                content = pa.concat_tables(tables)
+                if content.num_rows:
+                    file = f"{name}/{len(self._manifest.flushes):06d}-{span}.parquet"
+                    atomic.write_parquet(self._folder / file, content, {VERSION_KEY: str(SCHEMA_VERSION)})
+                    parts.append(Part(name, file, content.num_rows, atomic.sha256(self._folder / file)))
+            flush = Flush(self._unflushed, self._digest, tuple(parts))
+            manifest = Manifest(self.method, (*self._manifest.flushes, flush))
+            manifest.save(self._folder)
+        except FedsimError:
+            for part in parts:
+                (self._folder / part.file).unlink(missing_ok=True)
+            raise
+        self._manifest = manifest
+        self._unflushed = None
+        self._waiting.clear()
+
+    def state(self) -> dict[str, Any]:
+        """For the checkpoint, as JSON: which flushes belong to it.
+
+        Raises:
+            FedsimError: There are rounds that were not flushed: the checkpoint would count on rows that are lost.
+        """
+        if self._unflushed is not None or self._open:
+            raise FedsimError(f"trace of {self.method}: flush before the checkpoint")
+        return {"flushes": len(self._manifest.flushes), "round": self._sealed, "trace_sha256": self._digest}
+
+    def restore(self, state: Mapping[str, Any] | None) -> tuple[str, ...]:
+        """Go back to where `state()` was taken (None: to the start) and remove everything written later.
+
+        Returns:
+            One line for each file that was removed, for the user.
+
+        Raises:
+            UserError: A part is missing or damaged; names it.
+            FedsimError: The trace is not the one of this state.
+        """
+        manifest = Manifest(self.method)
+        if state is not None and state["flushes"]:
+            stored = Manifest.load(self._folder)
+            manifest = Manifest(self.method, stored.flushes[: state["flushes"]])
+            if (len(manifest.flushes), manifest.digest) != (state["flushes"], state["trace_sha256"]):
+                raise FedsimError(f"{self._folder} is not the trace that belongs to this checkpoint")
+            for part in manifest.parts():
+                part.check(self._folder)
+            # Before the files go: a manifest must never list a file that is not there.
+            manifest.save(self._folder)
+        else:
+            (self._folder / NAME).unlink(missing_ok=True)
+        notes = self._remove_unlisted(manifest)
+        self._manifest = manifest
+        self._digest = manifest.digest
+        self._sealed = manifest.rounds[-1] if manifest.rounds else None
+        self._unflushed = None
+        self._open.clear()
+        self._waiting.clear()
+        return notes
+
+    def _remove_unlisted(self, manifest: Manifest) -> tuple[str, ...]:
+        listed = {self._folder / part.file for part in manifest.parts()} | {self._folder / NAME}
+        unlisted = sorted(path for path in self._folder.rglob("*") if path.is_file() and path not in listed)
+        for path in unlisted:
+            path.unlink()
+        return tuple(f"removed {path}, written after the checkpoint" for path in unlisted)

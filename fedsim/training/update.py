@@ -1,0 +1,126 @@
+"""A client's local training."""
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedsim.model.local import Batch, LocalModel, Part
+from fedsim.scenario.phases import Optimizer
+
+OptimizerState = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Update:
+    """What local training leaves, besides the weights in the model itself."""
+
+    loss: float
+    """Mean training loss over the predicted targets."""
+    optimizer_state: OptimizerState
+
+
+def train(
+    model: LocalModel,
+    batches: Iterable[Batch],
+    optimizer: Optimizer,
+    *,
+    learning_rate: float,
+    clip_norm: float | None = None,
+    state: OptimizerState | None = None,
+    autocast: bool = False,
+    schedule: Iterable[float] | None = None,
+) -> Update:
+    """Train the model in place on the batches, once each, in order.
+
+    Args:
+        model: loaded; its trained parts change.
+        batches: what to train on.
+        optimizer: its kind and constants.
+        learning_rate: step size.
+        clip_norm: largest norm of the gradient over all trained parameters.
+        state: optimizer state left by an earlier call with the same trained parts.
+        autocast: run forward and backward in bfloat16.
+        schedule: factor of the learning rate for every step; None: 1.
+    """
+    steps = _build(model, optimizer, learning_rate)
+    if state:
+        _restore(steps, state)
+    factors = None if schedule is None else iter(schedule)
+    grads = [part.grad for part in model.trained.values() if part.grad is not None]
+    context: AbstractContextManager[object] = (
+        torch.autocast(model.device.type, dtype=torch.bfloat16) if autocast else nullcontext()
+    )
+    total, targets = torch.zeros((), dtype=torch.float64), 0
+    model.module.train()
+    for batch in batches:
+        predicted = int((batch.targets >= 0).sum())
+        if not predicted:  # given targets may leave a batch without any: its mean loss does not exist
+            continue
+        model.zero_grad()
+        with context:
+            loss = model.loss(batch)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if clip_norm is not None:
+            _clip(grads, clip_norm)
+        if factors is not None:
+            factor = next(factors)
+            for group in steps.param_groups:
+                group["lr"] = learning_rate * factor
+        steps.step()
+        total += loss.detach().to("cpu", torch.float64) * predicted
+        targets += predicted
+    return Update(float(total) / max(targets, 1), _state(steps))
+
+
+def _build(model: LocalModel, optimizer: Optimizer, learning_rate: float) -> torch.optim.Optimizer:
+    """One optimizer over the parts' vectors: elementwise the same as over the tensors inside them, and quicker."""
+    decayed = [piece for part in model.trained.values() if (piece := _piece(part, 0, part.layout.decayed)) is not None]
+    plain = [
+        piece
+        for part in model.trained.values()
+        if (piece := _piece(part, part.layout.decayed, part.layout.size)) is not None
+    ]
+    groups = [
+        {"params": pieces, "weight_decay": decay}
+        for pieces, decay in ((decayed, optimizer.weight_decay), (plain, 0.0))
+        if pieces
+    ]
+    if optimizer.kind == "sgd":
+        return torch.optim.SGD(groups, lr=learning_rate, momentum=optimizer.momentum, foreach=False)
+    return torch.optim.AdamW(groups, lr=learning_rate, betas=optimizer.betas, eps=optimizer.eps, fused=True)
+
+
+def _piece(part: Part, start: int, stop: int) -> Tensor | None:
+    if part.grad is None or start == stop:
+        return None
+    piece = part.flat[start:stop].detach()
+    piece.grad = part.grad[start:stop]
+    return piece
+
+
+def _clip(grads: list[Tensor], most: float) -> None:
+    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
+    scale = (most / (norm + 1e-6)).clamp(max=1.0)
+    for grad in grads:
+        grad.mul_(scale)
+
+
+def _state(optimizer: torch.optim.Optimizer) -> OptimizerState:
+    return {
+        f"{index}.{name}": value
+        for index, values in optimizer.state_dict()["state"].items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+
+
+def _restore(optimizer: torch.optim.Optimizer, state: OptimizerState) -> None:
+    whole = optimizer.state_dict()
+    nested: dict[int, dict[str, Tensor]] = {}
+    for key, value in state.items():
+        index, _, name = key.partition(".")
+        nested.setdefault(int(index), {})[name] = value
+    optimizer.load_state_dict({**whole, "state": nested})

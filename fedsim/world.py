@@ -1,0 +1,162 @@
+"""The world that all methods of a scenario share: samples, who has them, and on which device."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from fedsim import rng
+from fedsim.data.objective import DeclaredExamples, Examples, Objective
+from fedsim.data.partition import partition
+from fedsim.data.shards import Shards
+from fedsim.data.tokens import Tokens, prepare
+from fedsim.data.work import IntArray
+from fedsim.engine.tasks import WorldFiles
+from fedsim.errors import UserError, choose
+from fedsim.fleet.devices import Fleet
+from fedsim.fleet.devices import build as build_fleet
+from fedsim.model.architecture import Architecture, Head
+from fedsim.model.pretrained import find, read_architecture
+from fedsim.observe.observer import Observer
+from fedsim.scenario.data import DeclaredCorpus
+from fedsim.scenario.model import Model
+from fedsim.scenario.phases import Finetune, FurtherPretrain
+from fedsim.scenario.schema import Scenario
+
+
+def cache_folder() -> Path:
+    """Where corpora, tokens and pre-trained models are kept: $FEDSIM_CACHE, or fedsim in the user's cache folder."""
+    own = os.environ.get("FEDSIM_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fedsim"
+
+
+@dataclass(frozen=True)
+class World:
+    """Samples, shards and devices. `tokens` and `shards` are None for declared data."""
+
+    scenario: Scenario
+    base: Path
+    fleet: Fleet
+    tokens: Tokens | None
+    shards: Shards | None
+    central: IntArray
+    """Training samples that belong to nobody."""
+    files: WorldFiles | None
+
+    def sizes(self) -> IntArray:
+        """Samples of every client, [clients]."""
+        if self.shards is not None:
+            return self.shards.sizes
+        corpus = self.scenario.data.corpus
+        assert isinstance(corpus, DeclaredCorpus)
+        return np.broadcast_to(np.asarray(corpus.samples_per_client, np.int64), self.scenario.fleet.clients)
+
+    def samples(self, client: int) -> IntArray:
+        """The client's samples; for declared data, as many numbers as it has samples."""
+        if self.shards is not None:
+            return self.shards[client].astype(np.int64)
+        return np.arange(self.sizes()[client])
+
+    def examples(self, objective: Objective) -> Examples | DeclaredExamples:
+        """Samples as an objective sees them."""
+        if self.tokens is not None:
+            return Examples(self.tokens, objective)
+        corpus = self.scenario.data.corpus
+        assert isinstance(corpus, DeclaredCorpus)
+        return DeclaredExamples(corpus.tokens, objective)
+
+    def architecture(self, model: Model, key: str) -> Architecture:
+        """Sizes of a model, from its numbers or its checkpoint."""
+        if model.checkpoint is not None:
+            found = read_architecture(find(model.checkpoint, self.base, f"{key}.checkpoint"), f"{key}.checkpoint")
+            architecture = found
+            if "dropout" in model.model_fields_set:
+                architecture = Architecture(**{**vars(found), "dropout": model.dropout})
+        else:
+            vocabulary = model.vocabulary or (self.tokens.vocabulary if self.tokens else 0)
+            sizes = model.model_dump(
+                include={"family", "hidden", "layers", "heads", "feed_forward", "max_positions", "dropout"}
+            )
+            architecture = Architecture(vocabulary=vocabulary, **sizes)
+        if self.tokens is not None and architecture.vocabulary < self.tokens.vocabulary:
+            raise UserError(
+                f"the model knows {architecture.vocabulary} tokens, the data has {self.tokens.vocabulary}", key=key
+            )
+        longest = self.scenario.data.max_tokens
+        if architecture.max_positions < longest:
+            raise UserError(
+                f"the model takes {architecture.max_positions} tokens, data.max_tokens is {longest}", key=key
+            )
+        return architecture
+
+    def objective(self, phase: FurtherPretrain | Finetune, model: Model) -> Objective:
+        """What a phase learns."""
+        if isinstance(phase, FurtherPretrain):
+            return Objective("mlm", "", phase.mask_fraction, model.mlm_positions == "all")
+        return Objective(phase.task.kind, phase.task.label)
+
+    def head(self, objective: Objective, model: Model) -> Head:
+        """The head that an objective needs.
+
+        Raises:
+            UserError: the data has no such label.
+        """
+        if objective.kind == "mlm":
+            if self.tokens is not None and self.tokens.targets is None and self.tokens.mask < 0:
+                raise UserError(
+                    "tokenised data without `labels` cannot be masked: it names no [MASK] token", key="data"
+                )
+            return Head("mlm")
+        kind = "tokens" if objective.kind == "tokens" else model.classifier
+        if self.tokens is None:
+            corpus = self.scenario.data.corpus
+            assert isinstance(corpus, DeclaredCorpus)
+            return Head(kind, corpus.classes)
+        names = self.tokens.tag_names if objective.kind == "tokens" else self.tokens.label_names
+        if objective.label not in names:
+            raise UserError(
+                f"the data has no {objective.kind} label '{objective.label}'; {choose(objective.label, names)}",
+                key="phases.finetune.task.label",
+            )
+        return Head(kind, len(names[objective.label]))
+
+
+def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> World:
+    """Prepare tokens (cached), deal samples to clients and draw the fleet.
+
+    Args:
+        scenario: what to build.
+        base: folder that the scenario's paths are relative to.
+        folder: where this run keeps its shards.
+        observer: told about progress.
+    """
+    fleet = build_fleet(scenario.fleet, base, scenario.seed)
+    if isinstance(scenario.data.corpus, DeclaredCorpus):
+        return World(scenario, base, fleet, None, None, np.zeros(0, np.int64), None)
+    prepared = prepare(scenario.data, base, cache_folder(), observer)
+    tokens = Tokens.open(prepared)
+    train: IntArray = np.flatnonzero(~tokens.test)
+    central = np.zeros(0, np.int64)
+    if scenario.data.central_fraction:
+        mixed = rng.stream(scenario.seed, "central").permutation(train)
+        cut = round(len(train) * scenario.data.central_fraction)
+        central, train = np.sort(mixed[:cut]), np.sort(mixed[cut:])
+    shards = partition(
+        scenario.data.partition,
+        samples=train,
+        client=tokens.client,
+        clients=tokens.clients,
+        labels=tokens.labels,
+        n_clients=scenario.fleet.clients,
+        max_samples=scenario.data.max_samples_per_client,
+        seed=scenario.seed,
+    )
+    shards.save(folder / "shards")
+    files = WorldFiles(prepared, folder / "shards", scenario.seed)
+    sizes = shards.sizes
+    observer.note(
+        f"{len(tokens.ids):,} samples, {tokens.vocabulary:,} tokens known; {len(shards):,} clients with "
+        f"{sizes.min()} to {sizes.max()} samples (median {int(np.median(sizes))}); {len(central):,} kept central"
+    )
+    return World(scenario, base, fleet, tokens, shards, central, files)

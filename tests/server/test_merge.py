@@ -1,0 +1,69 @@
+"""Averaging: the closed form, and independence of the order in which blocks arrive."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedsim.model.layout import Layout
+from fedsim.server.merge import Merge
+from fedsim.server.parameters import GlobalModel, Pools, shares
+
+
+@given(st.permutations(range(6)), st.integers(0, 10))
+def test_block_order_not_arrival_order_decides(order: list[int], seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    sums = [{"a": draw.standard_normal(17).astype(np.float32)} for _ in range(6)]
+    straight, shuffled = Merge(), Merge()
+    for i in range(6):
+        straight.add(i, sums[i])
+    for i in order:
+        shuffled.add(i, sums[i])
+    assert np.array_equal(straight.means({})["a"], shuffled.means({})["a"])
+
+
+def test_mean_of_those_who_sent_a_group() -> None:
+    own = shares({0: ("a", "b"), 1: ("a",), 2: ("a", "b")}, {0: 1.0, 1: 2.0, 2: 1.0})
+    assert own == {0: {"a": 0.25, "b": 0.5}, 1: {"a": 0.5}, 2: {"a": 0.25, "b": 0.5}}
+
+
+def test_a_group_sent_twice_counts_twice() -> None:
+    own = shares({0: ("a", "a"), 1: ("a",)}, {0: 1.0, 1: 2.0})
+    assert own == {0: {"a": 0.25}, 1: {"a": 0.5}}
+
+
+def test_one_client_keeps_every_bit() -> None:
+    values = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+    (share,) = shares({4: ("a",)}, {4: 37.0})[4].values()
+    merge = Merge()
+    merge.add(0, {"a": values * np.float32(share)})
+    assert np.array_equal(merge.means({})["a"], values)
+
+
+def test_what_was_lost_is_taken_out_of_the_mean() -> None:
+    merge = Merge()
+    merge.add(0, {"a": np.array([0.25 * 8.0], np.float32)})
+    assert merge.means({"a": 0.75})["a"][0] == 8.0
+
+
+def test_a_missing_block_is_an_error() -> None:
+    merge = Merge()
+    merge.add(1, {"a": np.zeros(1, np.float32)})
+    with pytest.raises(ValueError, match="block 0"):
+        merge.means({})
+
+
+def test_versions_count_changes_and_old_models_stay() -> None:
+    layout = Layout((("w", (2,)),))
+    model = GlobalModel({"a": layout, "b": layout}, {n: np.zeros(2, np.float32) for n in "ab"})
+    after = model.updated(["b"], {"b": np.ones(2, np.float32)})
+    assert (model.versions, after.versions) == ({"a": 0, "b": 0}, {"a": 0, "b": 1})
+    assert model.sha256() != after.sha256()
+    assert model.groups["b"].sum() == 0
+    assert list(after.current()) == [0, 1]
+
+
+def test_pools_remember_what_each_client_downloaded() -> None:
+    pools = Pools.empty(3, 2)
+    pools.download(np.array([2]), np.array([[True, False]]), np.array([5, 6], np.int32))
+    assert pools.held.tolist() == [[-1, -1], [-1, -1], [5, -1]]
