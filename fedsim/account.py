@@ -9,14 +9,15 @@ from typing import Any
 import numpy as np
 
 from fedsim.clock.trips import OUTCOMES, Outcome, Trips
-from fedsim.cost.flops import layers_only_units
+from fedsim.cost.flops import Flops, flops, layers_only_units
 from fedsim.cost.parameters import local_size, trained_size
 from fedsim.cost.price import PlanCost, Prices
+from fedsim.data.work import Work
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.layout import Layout
 from fedsim.phases import Phase
 from fedsim.plan import full
-from fedsim.rounds import Cohort, State, Trained, Turn
+from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn
 from fedsim.server.parameters import GlobalModel, Pools
 from fedsim.store import checkpoint
 from fedsim.store.checkpoint import CheckpointState
@@ -105,12 +106,23 @@ class Account:
         self.totals += sums
         return loss
 
-    def stage(self, turn: Turn, cost: PlanCost, architecture: Architecture, model: GlobalModel) -> None:
-        """Write down what a stage trains and what a device pays for it."""
+    def stage(
+        self,
+        turn: Turn,
+        cohort: Cohort,
+        prices: Prices,
+        cost: PlanCost,
+        architecture: Architecture,
+        model: GlobalModel,
+    ) -> None:
+        """Write down what a stage trains and what a device pays for it, as seen in its first round."""
         plan, head = turn.stage.plan, turn.phase.head
         shape = LocalShape.of(architecture, head, plan)
         whole = LocalShape.of(architecture, head, full(architecture.layers))
-        longest = np.array([[turn.phase.config.local.batch_samples, architecture.max_positions, 0]], np.int64)
+        trained, download = trained_size(shape).parameters, model.bytes().sum()
+        if not plan.full_pool:
+            download = local_size(shape).bytes
+        alone = CENTRAL in cohort.clients  # a machine that has the data sends and receives nothing
         self._trace.add(
             "stages",
             {
@@ -120,12 +132,13 @@ class Account:
                 "rounds": turn.stage.rounds,
                 "trained": turn.stage.label,
                 "depth": plan.layers.depth,
-                "parameters_trained": trained_size(shape).parameters,
-                "parameters_sent": trained_size(shape).parameters,
-                "download_bytes_per_client": int(model.bytes().sum()) if plan.full_pool else local_size(shape).bytes,
-                "upload_bytes_per_client": cost.upload_bytes,
+                "parameters_trained": trained,
+                "parameters_sent": 0 if alone else trained,
+                "download_bytes_per_client": 0 if alone else int(download),
+                "upload_bytes_per_client": 0 if alone else cost.upload_bytes,
+                "flops_share": _total(cost.flops, cohort.work) / _total(flops(whole), cohort.work),
                 "flops_layers_share": layers_only_units(shape) / layers_only_units(whole),
-                "memory_bytes": int(cost.memory.at(longest)[0]),
+                "memory_bytes": int(prices.memory_bytes.max()),
             },
         )
 
@@ -196,6 +209,10 @@ class Account:
 
     def _where(self, turn: Turn) -> dict[str, Any]:
         return {"phase": turn.phase.name, "stage": turn.stage_index, "round": turn.round}
+
+
+def _total(flops: Flops, work: Work) -> int:
+    return int((flops.forward.total(work) + flops.backward.total(work)).sum())
 
 
 def _weights(clients: Sequence[int], useful: np.typing.NDArray[np.bool_], trained: Trained) -> list[float]:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+STOPS = (signal.SIGINT, signal.SIGTERM)
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM, handled like Ctrl-C but with its own exit code."""
@@ -22,7 +24,7 @@ def uninterrupted() -> Iterator[None]:
     def hold(number: int, frame: FrameType | None) -> None:
         held.append(number)
 
-    before = {number: signal.signal(number, hold) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, hold) for number in STOPS}
     try:
         yield
     finally:
@@ -33,17 +35,31 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def terminable() -> Iterator[None]:
-    """Within the block SIGTERM raises `Terminated`, so that a run ends with a checkpoint."""
+def stoppable() -> Iterator[None]:
+    """Within the block the first SIGINT raises KeyboardInterrupt and the first SIGTERM raises `Terminated`.
+
+    Whatever comes after the first one is ignored: a second Ctrl-C would hit the work of ending cleanly.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    first: int | None = None
 
     def stop(number: int, frame: FrameType | None) -> None:
-        raise Terminated
+        nonlocal first
+        if first is None:
+            first = number
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    # A shell starts background jobs with SIGINT ignored: its Ctrl-C is not for them.
+    before = {number: signal.signal(number, stop) for number in STOPS if signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield
+    except KeyboardInterrupt as interrupt:
+        # Ray raises a KeyboardInterrupt of its own for whatever a handler raises while it waits.
+        if first == signal.SIGTERM and not isinstance(interrupt, Terminated):
+            raise Terminated from interrupt
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -23,7 +23,7 @@ from fedsim.fleet.devices import of_class
 from fedsim.interrupt import uninterrupted
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import EMBEDDINGS, HEAD, layer, layouts
-from fedsim.observe.observer import Observer, RoundReport
+from fedsim.observe.observer import Observer, RoundReport, RoundStart
 from fedsim.phases import Phase, Prepared
 from fedsim.plan import Plan, Slot
 from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn
@@ -103,9 +103,13 @@ class MethodRun:
         started = time.perf_counter()
         phase, plan, state = turn.phase, turn.stage.plan, self.state
         cohort = self._cohort(turn)
+        self.observer.begin(
+            RoundStart(self.name, phase.name, turn.stage.label, turn.round, self.rounds, len(cohort.clients))
+        )
         needed = self._needed(plan, cohort)
         prices = self._prices(phase, plan, cohort, needed)
-        deadline = phase.config.participation.deadline_s
+        # a deadline is for devices: the one machine that has everybody's data is waited for
+        deadline = None if self.method.pooled else phase.config.participation.deadline_s
         trips = synchronous.play(prices, cohort.devices, cohort.wanted, deadline, state.now_s)
         trained = self._train(turn, cohort, np.flatnonzero(trips.outcome == Outcome.completed.code), prices)
         trips = _judged(trips, cohort, trained.reports)
@@ -121,7 +125,7 @@ class MethodRun:
                 state.kept[cohort.clients[useful]] = turn.round
             state.model, state.now_s, state.round = model, trips.closed_s, turn.round + 1
             if turn.round == turn.stage_first:
-                self.account.stage(turn, self._cost(phase, plan), self.architecture, model)
+                self.account.stage(turn, cohort, prices, self._cost(phase, plan), self.architecture, model)
             loss = self.account.trips(turn, cohort, prices, trips, trained, changed)
             if tested is not None:
                 state.quality |= {f"{phase.name}/{metric}": value for metric, value in tested[0].items()}
@@ -179,8 +183,8 @@ class MethodRun:
             row = rows.sum(0)
             row[6:] = rows[np.argmax(rows[:, 6] * rows[:, 7]), 6:]
             alone = np.array([CENTRAL])
-            slots = (plan.layers.slots(),)
-            return Cohort(alone, (tuple(map(int, clients)),), self.central, 1, as_work(row[None]), slots)
+            pooled = (tuple(map(int, clients)),)
+            return Cohort(alone, pooled, self.central, 1, as_work(row[None]), (plan.layers.slots(),))
         slots = tuple(
             plan.layers.slots(
                 rng.stream(self.seed, "slots", phase.name, index, int(client)) if plan.layers.draw else None
@@ -233,7 +237,7 @@ class MethodRun:
         if self.engine is None or self.world.files is None or not len(arrived):
             return Trained({}, {}, overall)
         size = self.world.scenario.engine.block_clients or max(1, -(-len(arrived) // 32))
-        tasks = []
+        tasks: list[TrainBlock] = []
         for start in range(0, len(arrived), size):
             members = arrived[start : start + size]
             clients = tuple(
@@ -270,11 +274,15 @@ class MethodRun:
                 )
             )
         merge, reports = Merge(), dict[int, ClientReport]()
+        work = sum(task.cost for task in tasks)
+        done = 0.0
         for result in self.engine.run(tasks, f"{self.name}/{phase.name} stage {turn.stage_index}/train"):
             assert isinstance(result, BlockSum)
             merge.add(result.index, result.sums)
             reports.update({report.client: report for report in result.clients})
             self.busy_s += result.seconds
+            done += tasks[result.index].cost
+            self.observer.trained(done / max(work, 1.0))
         self._check_failures(reports, turn)
         lost: dict[str, float] = {}
         for client, report in sorted(reports.items()):

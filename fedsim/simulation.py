@@ -1,16 +1,13 @@
 """A scenario from start to end: build the world, run every method in it, say what each cost and reached."""
 
-import json
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedsim import __version__
+from fedsim import run_folder
 from fedsim.account import Account
 from fedsim.cost.memory import Polynomial, peak_polynomial
 from fedsim.cost.price import PlanCost, plan_cost
@@ -18,7 +15,7 @@ from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Measured, MeasureTask
 from fedsim.errors import UserError, choose
 from fedsim.evaluation import Evaluator
-from fedsim.interrupt import terminable
+from fedsim.interrupt import stoppable
 from fedsim.method_run import MethodRun
 from fedsim.model.architecture import LocalShape
 from fedsim.model.pretrained import write
@@ -31,7 +28,6 @@ from fedsim.scenario.schema import Scenario
 from fedsim.server.parameters import GlobalModel, Pools
 from fedsim.start import initial_groups
 from fedsim.store import atomic
-from fedsim.store.lock import RunLock
 from fedsim.world import World, build
 
 
@@ -70,8 +66,18 @@ def simulate(request: Request, start_engine: Callable[[], Engine] | None, observ
     if isinstance(scenario.data.corpus, DeclaredCorpus) and not request.price:
         raise UserError("declared data has no text to train on: add --price", key="data.corpus")
     names = _chosen(scenario, request.methods)
-    with terminable(), RunLock(request.folder):
-        _claim(request)
+    with stoppable(), run_folder.claimed(request.folder, request.resume):
+        if not request.resume:
+            origin = run_folder.Origin(scenario, request.base, request.price, request.methods)
+            run_folder.describe(request.folder, origin)
+        elif (request.folder / run_folder.SUMMARY).is_file():
+            summary = run_folder.summary(request.folder)
+            if not run_folder.unfinished(request.folder, summary):
+                observer.note("nothing left to do: every method has ended")
+                return summary
+        if request.resume:
+            for note in atomic.remove_stray(request.folder):
+                observer.note(note)
         engine = None if start_engine is None else start_engine()
         try:
             return _run(request, names, engine, observer)
@@ -82,9 +88,12 @@ def simulate(request: Request, start_engine: Callable[[], Engine] | None, observ
 
 def _run(request: Request, names: Sequence[str], engine: Engine | None, observer: Observer) -> dict[str, Any]:
     scenario, folder = request.scenario, request.folder
-    world = build(scenario, request.base, folder, observer)
+    with observer.task("preparing the data", None):
+        world = build(scenario, request.base, folder, observer)
+    run_folder.check_world(folder, world)
     prepared = [prepare(world, name) for name in names]
-    costs = _costs(world, prepared, engine)
+    observer.note(f"run folder: {folder}")
+    costs = _costs(prepared, engine, observer)
     evaluate = scenario.phases.evaluate
     evaluator = Evaluator(world, evaluate, engine) if engine is not None and evaluate is not None else None
     summary: dict[str, Any] = {
@@ -104,12 +113,14 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
         try:
             MethodRun(item, world, costs, engine, evaluator, account, state, folder, observer).run()
         except KeyboardInterrupt:
-            account.checkpoint(state)
+            if account.started:  # with nothing written yet, going on is starting anew
+                account.checkpoint(state)
+            observer.note(f"{item.name}: stopped; rounds that are saved: {state.round}")
             raise
         if engine is not None and scenario.outputs.save_models:
             _save_model(world, item, state, folder)
         summary["methods"][item.name] = _method_summary(account, state)
-        atomic.write_json(folder / "run.json", summary)
+        atomic.write_json(folder / run_folder.SUMMARY, summary)
     return summary
 
 
@@ -120,47 +131,19 @@ def _chosen(scenario: Scenario, wanted: Sequence[str]) -> list[str]:
     return [name for name in scenario.methods if not wanted or name in wanted]
 
 
-def _claim(request: Request) -> None:
-    """Make the folder this run's own, or check that it is the one to go on with."""
-    file = request.folder / "scenario.json"
-    if file.exists() and not request.resume:
-        raise UserError("holds a run already: continue it with --resume, or choose another --out", file=request.folder)
-    if not request.resume:
-        atomic.write_json(file, request.scenario.model_dump(mode="json"))
-        about = {name: version(name) for name in ("torch", "transformers", "numpy", "pyarrow", "ray")}
-        identity = {
-            "fingerprint": fingerprint(request.scenario),
-            "base": str(request.base),
-            "price": request.price,
-            "methods": list(request.methods),
-            "versions": {"python": platform.python_version(), "fedsim": __version__, **about},
-        }
-        atomic.write_json(request.folder / "identity.json", identity)
-
-
 def resumed(folder: Path) -> Request:
     """The request that a run folder was made from, to go on with.
 
     Raises:
         UserError: not a run folder, or made by other versions of what results depend on.
     """
-    try:
-        identity = json.loads((folder / "identity.json").read_text())
-        scenario = Scenario.model_validate(json.loads((folder / "scenario.json").read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError(f"not a run folder that can be resumed: {error}", file=folder, key="--resume") from error
-    for name in ("torch", "transformers", "numpy"):
-        if identity["versions"][name] != version(name):
-            raise UserError(
-                f"the run was made with {name} {identity['versions'][name]}, installed is {version(name)}: "
-                "results would not be the same; install that version or start anew",
-                file=folder,
-                key="--resume",
-            )
-    return Request(scenario, Path(identity["base"]), folder, tuple(identity["methods"]), identity["price"], resume=True)
+    origin = run_folder.origin(folder)
+    return Request(origin.scenario, origin.base, folder, origin.methods, origin.price, resume=True)
 
 
-def _costs(world: World, prepared: Sequence[Prepared], engine: Engine | None) -> dict[tuple[LocalShape, str], PlanCost]:
+def _costs(
+    prepared: Sequence[Prepared], engine: Engine | None, observer: Observer
+) -> dict[tuple[LocalShape, str], PlanCost]:
     """Prices of every plan shape; memory is measured on the hosts where there are any, so the driver needs no torch."""
     shapes: dict[tuple[LocalShape, str], Any] = {}
     for item in prepared:
@@ -168,16 +151,22 @@ def _costs(world: World, prepared: Sequence[Prepared], engine: Engine | None) ->
             for stage in phase.stages:
                 shape = LocalShape.of(item.architecture, phase.head, stage.plan)
                 shapes[shape, phase.name] = phase.config.local.optimizer
-    if engine is None:
-        memory: list[Polynomial] = [peak_polynomial(shape, opt) for (shape, _), opt in shapes.items()]
-    else:
-        tasks = [
-            MeasureTask(i, float(shape.depth), shape, "", {}, optimizer)
-            for i, ((shape, _), optimizer) in enumerate(shapes.items())
-        ]
-        found = sorted(engine.run(tasks, "measure memory"), key=lambda result: result.index)
-        memory = [result.memory for result in found if isinstance(result, Measured)]
-    return {key: plan_cost(key[0], each) for key, each in zip(shapes, memory, strict=True)}
+    memory: dict[int, Polynomial] = {}
+    with observer.task("measuring the memory that training needs", len(shapes)) as advance:
+        if engine is None:
+            for i, ((shape, _), optimizer) in enumerate(shapes.items()):
+                memory[i] = peak_polynomial(shape, optimizer)
+                advance(1)
+        else:
+            tasks = [
+                MeasureTask(i, float(shape.depth), shape, "", {}, optimizer)
+                for i, ((shape, _), optimizer) in enumerate(shapes.items())
+            ]
+            for result in engine.run(tasks, "measure memory"):
+                assert isinstance(result, Measured)
+                memory[result.index] = result.memory
+                advance(1)
+    return {key: plan_cost(key[0], memory[i]) for i, key in enumerate(shapes)}
 
 
 def _initial_state(world: World, item: Prepared) -> State:

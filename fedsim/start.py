@@ -121,7 +121,8 @@ def _pretrained(
         observer.note(f"central pre-training: cached ({config.steps} steps)")
         return dict(atomic.read_tensors(file))
     plan, head = full(architecture.layers), Head("mlm")
-    prefix = "pretrain/"
+    # hosts know a group by name and version, and another method's model may have groups of the same names
+    prefix = f"pretrain/{name}/"
     for group, values in start.items():
         engine.publish(prefix + group, 0, values)
     task = PretrainTask(

@@ -1,9 +1,11 @@
 """The default corpus: docstrings of what is installed, labelled exactly by the code that they describe."""
 
+import gc
 import hashlib
 import inspect
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,16 +41,14 @@ def load(spec: DocstringCorpus, cache: Path, observer: Observer) -> Corpus:
 
     A client is a module, by its dotted name. `label.kind` says what a docstring describes (module, class, method or
     function), `label.library` where it comes from, and `spans.names` which words name arguments, classes, functions,
-    exceptions and modules (see `mentions`). Private objects are included: their docstrings are English like any other,
-    and a third of the text. Tests and vendored packages are left out, and so is a text that was seen before: the first
-    module in alphabetical order keeps it. The cache is by package versions, Python version, `spec` and the rules.
+    exceptions and modules (see `mentions`). Private objects are included: their docstrings are English like any other.
+    Tests and vendored packages are left out, and so is a text that was seen before: the first module in alphabetical
+    order keeps it. The cache is by package versions, Python version, `spec`, and the code that reads and labels.
 
     Raises:
         UserError: a library is unknown or not installed, or nothing is left.
     """
-    if not spec.libraries:
-        raise UserError("name at least one library", key="data.corpus.libraries")
-    libraries = [docstring_source.find(name) for name in sorted(set(spec.libraries))]
+    libraries = [docstring_source.find(name) for name in sorted(spec.libraries)]
     sources = {library.name: library.version for library in libraries}
     key = fingerprint_of("docstrings", sources, spec.min_characters, spec.test_fraction, _rules())
     folder = cache / "corpora" / key
@@ -71,12 +71,12 @@ def _rules() -> str:
 def _build(
     folder: Path, libraries: list[Library], sources: dict[str, str], spec: DocstringCorpus, observer: Observer
 ) -> None:
-    seen: set[str] = set()
-    samples = []
-    for sample in _read(libraries, observer):
-        if len(sample.text) >= spec.min_characters and sample.text not in seen:
-            seen.add(sample.text)
-            samples.append(sample)
+    seen: dict[str, _Sample] = {}
+    with _no_collector():
+        for sample in _read(libraries, observer):
+            if len(sample.text) >= spec.min_characters:
+                seen.setdefault(sample.text, sample)
+    samples = list(seen.values())
     if not samples:
         message = f"no docstring has {spec.min_characters} characters of prose: lower it, or name more libraries"
         raise UserError(message, key="data.corpus.min_characters")
@@ -97,6 +97,18 @@ def _build(
     }
     save(columns, features, digest.hexdigest(), folder / "samples")
     (folder / "fingerprint").write_text(digest.hexdigest(), encoding="utf-8")
+
+
+@contextmanager
+def _no_collector() -> Iterator[None]:
+    """Leave freeing to reference counts: the collector would walk all samples again for every few syntax trees."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _read(libraries: list[Library], observer: Observer) -> Iterator[_Sample]:

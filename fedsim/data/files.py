@@ -28,7 +28,6 @@ def load(spec: FileCorpus, base: Path, cache: Path, observer: Observer) -> Corpu
 
     Raises:
         UserError: A file is missing or malformed; says where, and what to change.
-        FedsimError: The cache cannot be written.
     """
     parts = ["train"] * len(spec.train) + ["test"] * len(spec.test)
     files = [base / file.expanduser() for file in (*spec.train, *spec.test)]

@@ -41,7 +41,6 @@ def load(spec: HubCorpus, base: Path, cache: Path, observer: Observer) -> Corpus
 
     Raises:
         UserError: The data set cannot be had, or a split or column is missing or of the wrong type.
-        FedsimError: The cache cannot be written.
     """
     local = base / Path(spec.name).expanduser()
     folder_given = local.is_dir()
@@ -172,4 +171,5 @@ def _explained(spec: HubCorpus, error: Exception) -> UserError:
         key, advice = ("test_split", OR_NULL[2:]) if f'"{spec.test_split}"' in reason else ("train_split", "")
     elif "config" in reason.lower():
         key = "subset"
-    return UserError(f"cannot be loaded: {reason}{'; ' * bool(advice)}{advice}", file=spec.name, key=f"{KEY}.{key}")
+    message = f"cannot be loaded: {reason}" + (f"; {advice}" if advice else "")
+    return UserError(message, file=spec.name, key=f"{KEY}.{key}")

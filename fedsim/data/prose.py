@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 _OPEN, _CLOSE = "\x02", "\x03"  # stand around what was marked up as code until the text is final
 _HEAD, _TAIL = "\x04", "\x05"  # the same around the heads of definitions
+_NEUTRAL = f" _:{_OPEN}{_CLOSE}{_HEAD}{_TAIL}"
 _CONTROL = dict.fromkeys((*range(9), *range(11, 32), 127), " ")
 
 _DIRECTIVE = re.compile(r"\.\. ?([\w:+-]+) ?::\s*(.*)")
@@ -53,8 +54,9 @@ class Prose:
 
 def extract(docstring: str) -> Prose:
     """Reduce a docstring (indentation removed) to its prose."""
-    paragraphs = _paragraphs(docstring.translate(_CONTROL))
-    text = " ".join(" ".join(_plain(" ".join(lines)) for lines in paragraphs if _reads_like_prose(lines)).split())
+    paragraphs = (lines for lines in _paragraphs(docstring.translate(_CONTROL)) if not _is_code(lines))
+    kept = filter(_reads_like_prose, (_plain(" ".join(lines)) for lines in paragraphs))
+    text = " ".join(" ".join(kept).split())
     pieces: list[str] = []
     ranges: dict[str, list[tuple[int, int]]] = {_OPEN: [], _HEAD: []}
     opened: dict[str, int] = {}
@@ -75,11 +77,11 @@ def extract(docstring: str) -> Prose:
 
 def _paragraphs(docstring: str) -> Iterator[list[str]]:
     """Runs of consecutive lines, code and structure left out."""
-    lines = [line.rstrip() for line in docstring.expandtabs().splitlines()]
+    lines = [*(line.rstrip() for line in docstring.expandtabs().splitlines()), ""]
     paragraph: list[str] = []
     fenced = in_block = in_list = False
     body_of: int | None = None  # indentation of a line whose more indented body is dropped
-    for line, following in zip([*lines, ""], [*lines[1:], "", ""], strict=True):
+    for line, following in zip(lines, [*lines[1:], ""], strict=True):
         stripped = line.lstrip()
         indent = len(line) - len(stripped)
         if stripped.startswith("```"):
@@ -136,12 +138,15 @@ def _mark_heads(line: str) -> str:
     return re.sub(r"\w+", rf"{_HEAD}\g<0>{_TAIL}", definition[1]) + line[definition.end() :]
 
 
-def _reads_like_prose(paragraph: list[str]) -> bool:
-    """No more than half of the lines look like code, and at least 70 % of the characters are letters or spaces."""
-    text = " ".join(paragraph)
-    code = sum(_CODE.match(line) is not None for line in paragraph)
-    letters = sum(character.isalpha() or character in " _`:" for character in text)
-    return 2 * code <= len(paragraph) and letters >= 0.7 * len(text)
+def _is_code(lines: list[str]) -> bool:
+    """Whether more than half of the lines look like code."""
+    return 2 * sum(_CODE.match(line) is not None for line in lines) > len(lines)
+
+
+def _reads_like_prose(paragraph: str) -> bool:
+    """Whether at least 70 % of the characters are letters, or stand between words or in definitions."""
+    letters = sum(character.isalpha() or character in _NEUTRAL for character in paragraph)
+    return letters >= 0.7 * len(paragraph)
 
 
 def _marked(code: str) -> str:
@@ -161,15 +166,18 @@ def _role(match: re.Match[str]) -> str:
         content = titled[1]
     if role in ("ref", "doc", "term", "rfc", "pep", "paper", "dfn"):
         return content if " " in content or role != "ref" else ""
-    if content.startswith("~"):
-        content = content.rpartition(".")[2].lstrip("~")
-    return _marked(content.lstrip("!."))
+    return _reference(content)
+
+
+def _reference(target: str) -> str:
+    """A cross-reference as it would be shown: ``~a.b.c`` is short for ``c``."""
+    return _marked(target.rpartition(".")[2].lstrip("~") if target.startswith("~") else target.lstrip("!."))
 
 
 def _single(match: re.Match[str]) -> str:
     """Content of single backticks: code, or the text of a link when an underscore follows."""
     content = re.sub(r"\s*<[^<>]*>$", "", match[1]) if match[2] else match[1]
-    return content if match[2] else _marked(content.lstrip("~"))
+    return content if match[2] else _reference(content)
 
 
 def _emphasis(match: re.Match[str]) -> str:
@@ -178,9 +186,9 @@ def _emphasis(match: re.Match[str]) -> str:
 
 
 _INLINE = (
-    (re.compile(r"\\ "), ""),
+    (re.compile(r"(?<=`)\\ ?|\\ "), ""),
     (re.compile(r":([\w:+.-]+):`([^`]+)`"), _role),
-    (re.compile(r"\[`~?([^`\]]+)`\](?:\([^()\s]*\))?"), lambda match: _marked(match[1])),
+    (re.compile(r"\[`([^`\]]+)`\](?:\([^()\s]*\))?"), lambda match: _reference(match[1])),
     (re.compile(r"\[([^\[\]]+)\]\([^()\s]*(?:\([^()\s]*\))?[^()\s]*\)"), r"\1"),
     (re.compile(r"``(.+?)``"), lambda match: _marked(match[1].replace("`", ""))),
     (re.compile(r"(?<![\w`])`(?=\S)([^`]{1,200})(?<=\S)`(?!`)(__?\b)?"), _single),
@@ -188,7 +196,12 @@ _INLINE = (
     (re.compile(r"<?\b(?:https?|ftp)://[^\s<>)\]]+[^\s<>)\].,;:]>?"), ""),
     (re.compile(r"\s*\[\w+\]_+"), ""),
     (re.compile(r"(?<![\w*])\*{1,2}(?=[^\s*])([^*]{1,80}?)(?<=[^\s(,])\*{1,2}(?![\w*])"), _emphasis),
-    (re.compile(r"</?(?:Tip|br|p|b|i|hfoptions?|ul|li|a|em|strong|sup|sub|code|pre|div|span|kbd)\b[^<>]*>"), ""),
+    (
+        re.compile(
+            r"</?(?:Tip|Added|Changed|Deprecated|br|p|b|i|hfoptions?|ul|li|a|em|strong|sup|sub|code|pre|div|span|kbd)\b[^<>]*>"
+        ),
+        "",
+    ),
     (re.compile(r"`|(?<=\s)\(\s*\)(?=[\s.,;:]|$)"), ""),
     (re.compile(r" +(?=[,;](?:\s|$)|\.(?:\s|$))"), ""),
 )

@@ -16,6 +16,8 @@ from fedsim.errors import UserError
 ROWS = 1000
 """Rows a chunk: large enough for Arrow to be quick, small enough that a chunk of long texts stays below 2 GB."""
 
+ONE_A_LINE = "JSON Lines has one object a line"
+
 
 class Reader(Protocol):
     """A file with named columns."""
@@ -73,12 +75,15 @@ class JsonLines:
                 continue
             try:
                 row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                fault = f"not valid JSON ({error}); JSON Lines has one object a line"
+            except json.JSONDecodeError as error:
+                fault = f"not valid JSON ({error.msg}, character {error.pos + 1}); {ONE_A_LINE}"
+                raise UserError(fault, file=self.file, line=number) from None
+            except (ValueError, RecursionError):
+                fault = f"JSON nested too deeply, or a number too long; {ONE_A_LINE}"
                 raise UserError(fault, file=self.file, line=number) from None
             if not isinstance(row, dict):
-                kind = type(row).__name__
-                raise UserError(f"a {kind}; JSON Lines has one object a line", file=self.file, line=number)
+                fault = f"this line is a {type(row).__name__}; {ONE_A_LINE}"
+                raise UserError(fault, file=self.file, line=number)
             yield number, row
 
 
@@ -125,7 +130,7 @@ class Csv:
                     twice = next(name for name in row if row.count(name) > 1)
                     raise UserError(f"the header names '{twice}' twice", file=self.file, line=start)
             elif len(row) != width:
-                fault = f"{len(row)} fields, the header has {width}: quote fields that contain commas"
+                fault = f"fields: {len(row)}, names in the header: {width}; quote fields that contain commas"
                 raise UserError(fault, file=self.file, line=start)
             yield start, row
 

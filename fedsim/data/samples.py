@@ -174,11 +174,15 @@ def _names(column: str, values: pa.ChunkedArray, given: Mapping[str, tuple[str, 
         for chunk in values.chunks:
             types.update(pc.unique(chunk.flatten().field("type")).to_pylist())
         if not types:
-            raise UserError("no entity: every tag in the last column is O", key="data.corpus.tags")
+            raise UserError(
+                "every tag in the last column is O: is it the last column that has the tags?", key="data.corpus.tags"
+            )
         return in_order(types)
     distinct = given.get(name) or in_order(pc.unique(values).to_pylist())
     if len(distinct) < 2:
-        fault = f"column '{name}' has a single class, '{distinct[0]}': there is nothing to learn from it"
+        fault = (
+            f"column '{name}' has a single class, '{distinct[0]}': there is nothing to learn, take it out of the labels"
+        )
         raise UserError(fault, key="data.corpus.labels")
     return distinct
 

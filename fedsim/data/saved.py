@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 if TYPE_CHECKING:
     import datasets
+
+_FILE = "data-00000-of-00001.arrow"
 
 
 def save(columns: Mapping[str, pa.Array], features: "datasets.Features", fingerprint: str, folder: Path) -> None:
@@ -40,4 +44,17 @@ def open_batch(folder: Path) -> pa.RecordBatch:
     return pa.ipc.open_stream(pa.memory_map(str(folder / _FILE))).read_next_batch()
 
 
-_FILE = "data-00000-of-00001.arrow"
+def numbers(column: pa.Array) -> npt.NDArray[np.int32]:
+    """An int32 column without nulls, as it lies in the file (pyarrow's own conversion would import pandas)."""
+    return np.frombuffer(column.buffers()[1], np.int32)[column.offset : column.offset + len(column)]
+
+
+def booleans(column: pa.Array) -> npt.NDArray[np.bool_]:
+    """A copy of a Boolean column without nulls; Arrow keeps eight in a byte."""
+    bits = np.unpackbits(np.frombuffer(column.buffers()[1], np.uint8), bitorder="little")
+    return bits[column.offset : column.offset + len(column)].astype(np.bool_)
+
+
+def offsets(column: pa.Array) -> npt.NDArray[np.int64]:
+    """[rows + 1]: where the lists of a large-list column start and end in its values."""
+    return np.frombuffer(column.buffers()[1], np.int64)[column.offset : column.offset + len(column) + 1]

@@ -3,8 +3,9 @@
 Never an object a client, so a hundred thousand clients cost a few megabytes.
 """
 
+import os
 import shutil
-import tempfile
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,7 +57,9 @@ class Shards:
     def save(self, folder: Path) -> None:
         """Write both arrays; the folder appears, or is replaced, complete or not at all."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        # a name that the store knows for a killed writer's, and clears when the run goes on
+        work = folder.with_name(f"{folder.name}.tmp-{os.getpid()}-{uuid.uuid4().hex[:8]}")
+        work.mkdir()
         try:
             (work / "new").mkdir()
             np.save(work / "new" / "indices.npy", self.indices)

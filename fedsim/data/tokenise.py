@@ -97,6 +97,7 @@ def _encoded(
     encoder = tokenizer.backend_tokenizer
     encoder.no_padding()
     encoder.enable_truncation(max_tokens)
+    encoder.encode_special_tokens = True  # a text that speaks of "[MASK]" has no masked token for that
     spans = {name: f"spans.{name}" for name in corpus.tags}
     lists: dict[str, list[Ids]] = {"input_ids": [], **{f"tags.{name}": [] for name in spans}}
     kept: list[bool] = []

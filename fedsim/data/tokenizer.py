@@ -27,23 +27,25 @@ SPECIAL = {
     "mask_token": "[MASK]",
 }
 """Special tokens of a trained tokenizer, with ids 0 to 4."""
+_KEY = "data.tokenizer.checkpoint"
+_PATIENCE_S = 10.0
 _ALPHABET = 1000
 _TOKENIZER_FILES = ("*.json", "*.txt", "*.model")
 _LARGEST_BYTES = 50_000_000  # of a tokenizer's file; weights are larger
 
 
 def identity(spec: Tokenizer) -> list[Any]:
-    """What decides a tokenizer besides its training text: the spec, library versions, a folder's content.
+    """What decides a tokenizer besides its training text: the spec and library versions.
 
-    A hub name stands for whatever the hub, or its local cache, has under it.
+    A folder counts by its content, wherever it is; a hub name stands for what the hub, or the local cache, has of it.
     """
-    versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers")]
-    parts: list[Any] = [spec.model_dump(mode="json"), versions]
+    origin: Any = spec.checkpoint
     if spec.checkpoint and Path(spec.checkpoint).is_dir():
         files = sorted({file for pattern in _TOKENIZER_FILES for file in Path(spec.checkpoint).glob(pattern)})
         small = [file for file in files if file.stat().st_size <= _LARGEST_BYTES]
-        parts.append([[file.name, hashlib.sha256(file.read_bytes()).hexdigest()] for file in small])
-    return parts
+        origin = [[file.name, hashlib.sha256(file.read_bytes()).hexdigest()] for file in small]
+    versions = [importlib.metadata.version(name) for name in ("tokenizers", "transformers")]
+    return [spec.kind, spec.vocabulary, origin, versions]
 
 
 def train_or_load(
@@ -167,23 +169,40 @@ def _with_special(tokenizer: "tokenizers.Tokenizer") -> "tokenizers.Tokenizer":
 
 
 def _loaded(checkpoint: str) -> "PreTrainedTokenizerFast":
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
-    key = "data.tokenizer.checkpoint"
+    if checkpoint.startswith((".", "/", "~")) and not Path(checkpoint).is_dir():
+        raise UserError(f"there is no folder '{checkpoint}'", key=_KEY)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(checkpoint)
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        cause = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        tokenizer = _fetched(checkpoint)
+    except Exception as error:  # the libraries below have no base class of their own for what can go wrong
+        cause = " ".join(str(error).split()) or type(error).__name__
         message = (
-            f"no tokenizer can be loaded from '{checkpoint}': give a folder that holds one, or the name of a model "
-            f"on the hub that is in the local cache or can be downloaded ({cause})"
+            f"no tokenizer can be loaded from '{checkpoint}': give a folder that holds one (relative to the scenario), "
+            f"or the name of a hub model that is in the Hugging Face cache or can be downloaded ({cause})"
         )
-        raise UserError(message, key=key) from error
+        raise UserError(message, key=_KEY) from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
-        raise UserError(f"'{checkpoint}' has no fast tokenizer (tokenizer.json), which offsets need", key=key)
-    missing = [
-        kind for kind in ("pad_token", "cls_token", "sep_token", "mask_token") if getattr(tokenizer, kind) is None
-    ]
-    if missing:
-        raise UserError(f"the tokenizer of '{checkpoint}' has no {', '.join(missing)}: choose a BERT-like one", key=key)
+        raise UserError(f"'{checkpoint}' has no fast tokenizer: give one with a tokenizer.json", key=_KEY)
+    kinds = ("pad_token", "cls_token", "sep_token", "mask_token")
+    if missing := [kind for kind in kinds if getattr(tokenizer, kind) is None]:
+        raise UserError(f"the tokenizer of '{checkpoint}' has no {', '.join(missing)}: give that of a BERT", key=_KEY)
+    ids = tokenizer("a")["input_ids"]
+    if (ids[0], ids[-1]) != (tokenizer.cls_token_id, tokenizer.sep_token_id):
+        message = f"the tokenizer of '{checkpoint}' does not put {tokenizer.cls_token} and {tokenizer.sep_token} around"
+        raise UserError(f"{message} a text: give that of a BERT", key=_KEY)
     return tokenizer
+
+
+def _fetched(checkpoint: str) -> Any:
+    """A tokenizer from a folder, from the cache, or else from the hub."""
+    from huggingface_hub import HfApi
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(checkpoint, local_files_only=True, trust_remote_code=False)
+    except Exception:
+        if Path(checkpoint).is_dir():
+            raise
+    HfApi().model_info(checkpoint, timeout=_PATIENCE_S)  # fails at once where downloading would retry for a minute
+    return AutoTokenizer.from_pretrained(checkpoint, trust_remote_code=False)

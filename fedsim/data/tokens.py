@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedsim.data.cached import make_once
-from fedsim.data.saved import open_batch
+from fedsim.data.saved import booleans, numbers, offsets, open_batch
 from fedsim.errors import UserError
 from fedsim.observe.observer import Observer
 from fedsim.scenario.data import Data, DocstringCorpus, FileCorpus, HubCorpus
@@ -76,16 +76,16 @@ class Tokens:
 
     @classmethod
     def open(cls, folder: Path) -> "Tokens":
-        """Memory-map what `prepare` left in `folder`; reads no sample and imports neither torch nor transformers."""
+        """Memory-map what `prepare` left in `folder`; reads no sample and imports no large library."""
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
         batch = open_batch(folder / "samples")
         columns = set(batch.schema.names)
         return cls(
             ids=_ragged(batch["input_ids"]),
-            test=batch["test"].to_numpy(zero_copy_only=False),
-            client=batch["client"].to_numpy() if "client" in columns else None,
+            test=booleans(batch["test"]),
+            client=numbers(batch["client"]) if "client" in columns else None,
             clients=tuple(meta["clients"]),
-            labels={name: batch[f"label.{name}"].to_numpy() for name in meta["labels"]},
+            labels={name: numbers(batch[f"label.{name}"]) for name in meta["labels"]},
             label_names={name: tuple(names) for name, names in meta["labels"].items()},
             tags={name: _ragged(batch[f"tags.{name}"]) for name in meta["tags"]},
             tag_names={name: tuple(names) for name, names in meta["tags"].items()},
@@ -95,7 +95,7 @@ class Tokens:
 
 
 def _ragged(column: "pa.LargeListArray") -> Ragged:
-    return Ragged(column.values.to_numpy(), column.offsets.to_numpy())
+    return Ragged(numbers(column.values), offsets(column))
 
 
 def prepare(data: Data, base: Path, cache: Path, observer: Observer) -> Path:

@@ -2,11 +2,14 @@
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from fedsim.engine.tasks import Result, Task, TrainBlock
 from fedsim.errors import FedsimError, UserError
+from fedsim.interrupt import Terminated
 from fedsim.model.layout import FloatArray
 
 PENDING_PER_HOST = 2
@@ -88,6 +91,8 @@ class RayEngine:
         ]
         self.dashboard: str = ray.worker.get_dashboard_url() or ""
         self._groups: dict[str, tuple[int, Any]] = {}
+        self._down: dict[int, Any] = {}
+        self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         self._events: list[tuple[str, str]] = []
 
     def publish(self, name: str, version: int, values: FloatArray) -> None:
@@ -97,39 +102,51 @@ class RayEngine:
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         """Longest first, to whichever host has room; a task whose host dies is given out again, with the same bits."""
         ray = self._ray
-        lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         waiting = sorted(tasks, key=lambda task: (task.cost, -task.index))
-        room = dict.fromkeys(range(self.hosts), PENDING_PER_HOST)
+        room = {host: 0 if host in self._down else PENDING_PER_HOST for host in range(self.hosts)}
         tries: dict[int, int] = {}
-        pending: dict[Any, tuple[Task | None, int]] = {}  # no task: a question whether a dead host is back
-        while waiting or any(task for task, _ in pending.values()):
+        pending: dict[Any, tuple[Task, int]] = {}
+        while waiting or pending:
             while waiting and any(room.values()):
                 task, host = waiting.pop(), max(room, key=lambda i: (room[i], -i))
                 room[host] -= 1
                 tries[task.index] = tries.get(task.index, 0) + 1
                 references = {name: self._groups[name] for name in task.groups}
                 pending[self._actors[host].run.options(name=label).remote(task, references)] = (task, host)
-            done, _ = ray.wait(list(pending), num_returns=1)
-            finished, host = pending.pop(done[0])
+            (done,), _ = ray.wait([*pending, *self._down.values()], num_returns=1)
+            if done not in pending:
+                room[self._welcome(done)] = PENDING_PER_HOST
+                continue
+            task, host = pending.pop(done)
             try:
-                result = ray.get(done[0])
-            except lost as error:
-                if finished is not None:
-                    self._lost(finished, host, tries[finished.index], error)
-                    waiting.append(finished)
-                if not any(task is None and where == host for task, where in pending.values()):
-                    room[host] = 0
-                    pending[self._actors[host].process.options(max_task_retries=-1).remote()] = (None, host)
+                result = ray.get(done)
+            except self._lost as error:
+                self._died(task, host, tries[task.index], error)
+                waiting.append(task)
+                room[host] = 0
+                self._down.setdefault(host, self._ask(host))
                 continue
             except ray.exceptions.RayTaskError as error:
                 raise FedsimError(f"{label} failed on host {host + 1}: {error.cause!r}") from error.cause
-            if finished is None:
-                room[host] = PENDING_PER_HOST
-                continue
-            room[host] += 1
+            room[host] += host not in self._down
             yield result
 
-    def _lost(self, task: Task, host: int, attempt: int, error: Exception) -> None:
+    def _ask(self, host: int) -> Any:
+        """A question that a dead host answers, with its process id, when it is back."""
+        return self._actors[host].process.options(max_task_retries=-1).remote()
+
+    def _welcome(self, answer: Any) -> int:
+        """The host that has answered and may be given tasks again."""
+        host = next(host for host, question in self._down.items() if question == answer)
+        try:
+            self._ray.get(answer)
+        except self._lost as error:  # Ray itself has tried to restart it; the cause stands below its traceback
+            cause = str(error).strip().splitlines()[-1]
+            raise FedsimError(f"host {host + 1} died and cannot be started again: {cause}") from error
+        del self._down[host]
+        return host
+
+    def _died(self, task: Task, host: int, attempt: int, error: Exception) -> None:
         cause = str(error).strip().splitlines()[0]
         who = ""
         if isinstance(task, TrainBlock):
@@ -140,13 +157,13 @@ class RayEngine:
         )
         if attempt >= ATTEMPTS:
             raise FedsimError(
-                f"a task{who} killed its host {attempt} times: {cause}. If memory is short, use fewer engine.hosts "
-                "or a smaller local.batch_samples."
+                f"a task{who} killed its host {attempt} times: {cause.rstrip('.')}. If memory is short, use fewer "
+                "engine.hosts or a smaller local.batch_samples."
             )
 
     def processes(self) -> list[int]:
         """Process ids of the hosts."""
-        ids: list[int] = self._ray.get([actor.process.remote() for actor in self._actors])
+        ids: list[int] = self._ray.get([self._ask(host) for host in range(self.hosts)])
         return ids
 
     def events(self) -> list[tuple[str, str]]:
@@ -158,8 +175,9 @@ class RayEngine:
         """End the hosts, and the cluster if it was started here."""
         for actor in self._actors:
             self._ray.kill(actor)
-        self._actors: list[Any] = []
+        self._actors = []
         self._groups.clear()
+        self._down.clear()
         if self._started_here:
             self._ray.shutdown()
 
@@ -176,9 +194,16 @@ def _initialise(ray: Any, hosts: int | None, address: str | None) -> None:
     if address is None:
         # more hosts than cores are allowed here: they take turns, and results are the same
         options |= {"num_cpus": max(hosts or 0, os.cpu_count() or 1), "include_dashboard": True}
+    on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
+    except SystemExit as stop:  # a SIGTERM that came while Ray's own handler was in place
+        raise Terminated from stop
     except ConnectionError as error:
         raise UserError(
             f"no Ray cluster at '{address}': start one, or leave the address out", key="engine.address"
         ) from error
+    finally:
+        # Ray puts in a handler that would end the run without a checkpoint.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, on_sigterm)

@@ -18,7 +18,7 @@ from fedsim.scenario.methods import FedBTFinetuning, FedBTPretraining
 def shallow_progressive(rounds: int, depth: int) -> list[int]:
     """The layer trained in each round: layer 0 for half of the rounds, layer 1 for half of the rest, and so on.
 
-    FedBFPT, section 3.2; 5 rounds give 0 0 0 1 2, ten give 0 0 0 0 0 1 1 1 2 3.
+    FedBT, section 3.2 (FedBFPT, section 3.3); 5 rounds give 0 0 0 1 2, ten give 0 0 0 0 0 1 1 1 2 3.
     """
     trained, start, left = 0, 0, rounds
     schedule = []

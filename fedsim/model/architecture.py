@@ -5,7 +5,7 @@ from typing import Literal, Self
 
 from fedsim.plan import Plan
 
-HeadKind = Literal["mlm", "pooler", "linear", "tokens"]
+HeadKind = Literal["mlm", "pooler", "linear", "mean", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -29,12 +29,17 @@ class Head:
     """What stands on the encoder.
 
     `mlm`: transform, norm and the tied decoder; `pooler`: the family's sequence classifier with its pooling layer;
-    `linear`: one linear layer on [CLS]; `tokens`: one linear layer on every position.
+    `linear`: one linear layer on [CLS]; `mean`: one on the mean of all tokens; `tokens`: one on every position.
     """
 
     kind: HeadKind
     classes: int = 0
     """Labels of a classifier; 0 for `mlm`."""
+
+    @property
+    def per_sample(self) -> bool:
+        """The head gives one answer a sample, and is evaluated once for each."""
+        return self.kind in ("pooler", "linear", "mean")
 
 
 @dataclass(frozen=True)

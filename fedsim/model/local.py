@@ -105,7 +105,9 @@ class LocalModel:
         """[P, vocabulary], [B * L, classes] or [B, classes]: one row for each entry of `batch.targets`."""
         states = self.hidden(batch)
         kind = self.shape.head.kind
-        if kind in ("pooler", "linear"):
+        if kind == "mean":
+            states = states.mean(1) if batch.real is None else _mean(states, batch.real)
+        elif self.shape.head.per_sample:
             states = states[:, 0]
         else:
             states = states.flatten(0, 1)
@@ -119,6 +121,12 @@ class LocalModel:
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over what is predicted."""
         return functional.cross_entropy(self.logits(batch).float(), batch.targets)
+
+
+def _mean(states: Tensor, real: Tensor) -> Tensor:
+    """Mean over the real tokens, [B, hidden]."""
+    weights = real.to(states.dtype)[:, :, None]
+    return (states * weights).sum(1) / weights.sum(1)
 
 
 def _modules(architecture: Architecture, depth: int) -> tuple[nn.Module, list[nn.Module]]:

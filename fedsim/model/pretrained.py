@@ -150,7 +150,8 @@ def read_groups(folder: Path, architecture: Architecture, head: Head, key: str) 
 def write(folder: Path, architecture: Architecture, head: Head, groups: Groups, labels: tuple[str, ...] = ()) -> None:
     """Save as `save_pretrained` would: config.json and model.safetensors, opened by `AutoModel...from_pretrained`.
 
-    `linear` and `tokens` heads open with `AutoModelForTokenClassification` (for `linear`, read the logits of [CLS]).
+    `linear`, `mean` and `tokens` heads open with `AutoModelForTokenClassification`: for `linear` read the logits of
+    [CLS], for `mean` their mean over the tokens.
     """
     from safetensors.numpy import save_file
 

@@ -7,6 +7,20 @@ from typing import Protocol
 
 
 @dataclass(frozen=True)
+class RoundStart:
+    """A round that begins."""
+
+    method: str
+    phase: str
+    stage: str
+    round: int
+    """Rounds finished before it, over the whole method."""
+    rounds: int
+    """Rounds the method will have."""
+    cohort: int
+
+
+@dataclass(frozen=True)
 class RoundReport:
     """A finished round; bytes are cumulative for the method."""
 
@@ -36,6 +50,12 @@ class Observer(Protocol):
     def task(self, label: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
         """A bar: ``with observer.task("reading", 3500) as advance: advance(1)``; total None: length unknown."""
 
+    def begin(self, start: RoundStart) -> None:
+        """A round begins."""
+
+    def trained(self, share: float) -> None:
+        """So much of the round's training is done, 0 to 1."""
+
     def round(self, report: RoundReport) -> None:
         """A round is over."""
 
@@ -49,6 +69,12 @@ class Silent:
     def task(self, label: str, total: int | None) -> AbstractContextManager[Callable[[int], None]]:
         """A bar that nobody sees."""
         return nullcontext(lambda step: None)
+
+    def begin(self, start: RoundStart) -> None:
+        """Ignore it."""
+
+    def trained(self, share: float) -> None:
+        """Ignore it."""
 
     def round(self, report: RoundReport) -> None:
         """Ignore it."""

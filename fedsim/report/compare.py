@@ -3,67 +3,70 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from rich.table import Table
+from fedsim.report.layout import Grid
+from fedsim.report.units import duration, flops, joules, megabytes, share
 
-from fedsim.report.units import duration, flops, megabytes, share
-
-_COSTS: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+_WASTABLE: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("upload, MB", "upload_bytes", megabytes),
     ("download, MB", "download_bytes", megabytes),
     ("forward", "flops_forward", flops),
     ("backward", "flops_backward", flops),
     ("device time", "device_seconds", duration),
-    ("energy, kJ", "energy_j", lambda joules: f"{joules / 1e3:,.1f}"),
-    ("simulated time", "simulated_seconds", duration),
-    ("wasted, MB", "wasted_bytes", megabytes),
-    ("wasted compute", "wasted_flops", flops),
-    ("wasted device time", "wasted_device_seconds", duration),
 )
-_SHOWN = ("mlm_loss", "unigram_loss", "accuracy", "majority_accuracy", "macro_f1", "span_f1")
+"""Costs that are booked as useful or wasted; the summary holds the wasted part as `wasted_` + name."""
+_QUALITY = ("mlm_loss", "unigram_loss", "accuracy", "majority_accuracy", "macro_f1", "span_f1")
 
 
-def comparison(summary: Mapping[str, Any]) -> Table:
-    """One row a number, one column a method; costs also as a share of the first method's."""
-    methods: Mapping[str, Any] = summary["methods"]
+def comparison(methods: Mapping[str, Mapping[str, Any]], title: str = "") -> Grid:
+    """One row a number, one column a method; costs also as a share of what the first method spent in all.
+
+    Args:
+        methods: as in a run's summary, by name.
+        title: printed above.
+    """
     first = next(iter(methods.values()))
-    table = Table(title="prices only" if summary.get("price") else None, title_justify="left")
-    table.add_column("")
-    for name in methods:
-        table.add_column(name, justify="right")
+    rows: list[tuple[str, ...]] = []
+    sections = []
     for key in _quality_keys(methods):
-        cells = [f"{method['quality'][key]:.4f}" if key in method["quality"] else "" for method in methods.values()]
-        table.add_row(key.replace("/", " "), *cells, style="bold")
-    for label, key, show in _COSTS:
-        if not any(method[key] for method in methods.values()):
+        cells = (f"{m['quality'][key]:.4f}" if key in m["quality"] else "" for m in methods.values())
+        rows.append((key.replace("/", " "), *cells))
+
+    def cost(label: str, show: Callable[[float], str], values: list[float], whole: float) -> None:
+        shares = [share(value, whole) for value in values]
+        own = len(methods) == 1 and values[0] == whole
+        rows.append((label, *(f"{show(v)}{'' if own else f' {s:>9}'}" for v, s in zip(values, shares, strict=True))))
+
+    for label, key, show in _WASTABLE:
+        spent = [float(m[key]) for m in methods.values()]
+        wasted = [float(m[f"wasted_{key}"]) for m in methods.values()]
+        if not any(spent):
             continue
-        cells = []
-        for method in methods.values():
-            # waste is told as a share of the method's own total, everything else as a share of the first method
-            whole = first[key] if not key.startswith("wasted") else _total(method, key)
-            part = "" if method is first and not key.startswith("wasted") else share(method[key], whole)
-            cells.append(f"{show(method[key])}  {part:>7}" if len(methods) > 1 or part else show(method[key]))
-        table.add_row(label, *cells)
-    uploads = [
-        (method["upload_bytes"] - method["wasted_upload_bytes"]) / method["clients_trained"]
-        for method in methods.values()
-        if method["clients_trained"]
-    ]
-    if len(uploads) == len(methods):
-        table.add_row("mean upload, MB", *(f"{size / 1e6:.3f}  {share(size, uploads[0]):>7}" for size in uploads))
-        table.add_row("mean upload, MiB", *(f"{size / 2**20:.3f}         " for size in uploads))
-    table.add_row("rounds", *(str(method["rounds"]) for method in methods.values()))
-    table.add_row("client updates used", *(f"{method['clients_trained']:,}" for method in methods.values()))
-    return table
+        if any(wasted) or not sections:
+            sections.append(len(rows))
+        cost(label, show, spent, spent[0])
+        if any(wasted):
+            cost("  useful", show, [a - b for a, b in zip(spent, wasted, strict=True)], spent[0])
+            cost("  wasted", show, wasted, spent[0])
+    if len(sections) > 1:
+        sections.append(len(rows))
+    for label, key, show in (("energy", "energy_j", joules), ("simulated time", "simulated_seconds", duration)):
+        cost(label, show, [float(m[key]) for m in methods.values()], float(first[key]))
+    uploads = [_mean_upload(method) for method in methods.values()]
+    if any(uploads):
+        cost("mean upload, MB", lambda count: f"{count / 1e6:,.3f}", uploads, uploads[0])
+        cost("mean upload, MiB", lambda count: f"{count / 2**20:,.3f}", uploads, uploads[0])
+    rows.append(("rounds", *(f"{method['rounds']:,}" for method in methods.values())))
+    rows.append(("client updates used", *(f"{method['clients_trained']:,}" for method in methods.values())))
+    note = f"percentages: of what {next(iter(methods))} spent in all".replace("\n", " ")
+    return Grid(("", *methods), rows, title, [note] if len(methods) > 1 else [], sections=frozenset(sections))
 
 
-def _quality_keys(methods: Mapping[str, Any]) -> list[str]:
+def _quality_keys(methods: Mapping[str, Mapping[str, Any]]) -> list[str]:
     keys = dict.fromkeys(key for method in methods.values() for key in method["quality"])
-    return [key for key in keys if key.rpartition("/")[2] in _SHOWN]
+    return [key for key in keys if key.rpartition("/")[2] in _QUALITY]
 
 
-def _total(method: Mapping[str, Any], key: str) -> float:
-    if key == "wasted_bytes":
-        return float(method["upload_bytes"] + method["download_bytes"])
-    if key == "wasted_flops":
-        return float(method["flops_forward"] + method["flops_backward"])
-    return float(method["device_seconds"])
+def _mean_upload(method: Mapping[str, Any]) -> float:
+    """Bytes that a client whose update was used has sent."""
+    useful = method["upload_bytes"] - method["wasted_upload_bytes"]
+    return float(useful / method["clients_trained"]) if method["clients_trained"] else 0.0

@@ -19,7 +19,8 @@ from fedsim.store.atomic import Array
 
 # Folders with more entries than this are slow on some file systems.
 _CLIENTS_PER_FOLDER = 1000
-_FILE = re.compile(r"(\d+)-(\d+)\.safetensors")
+# The machine that trains pooled data is client -1, and its version the last one of `versions`.
+_FILE = re.compile(r"(-?\d+)-(\d+)\.safetensors")
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ class ClientStore:
         """Remove superseded and uncommitted states; returns how many files went.
 
         Args:
-            versions: [clients], of the oldest checkpoint that may still be gone back to: older states go.
+            versions: [clients + 1], of the oldest checkpoint that may still be gone back to: older states go. The
+                last entry is that of the machine with pooled data, client -1.
             round_: The last committed round: states of later rounds go.
         """
         removed = 0

@@ -236,8 +236,9 @@ STAGES = Table(
         _count("parameters_sent", "parameter", "uploaded by a device"),
         _count("download_bytes_per_client", "byte", "download of a client that has nothing up to date"),
         _count("upload_bytes_per_client", "byte", "upload of a client"),
-        _number("flops_layers_share", "share", "compute in the layers alone, relative to training the full model"),
-        _count("memory_bytes", "byte", "peak memory on a device"),
+        _number("flops_share", "share", "FLOPs, relative to training the full model on the data of its first round"),
+        _number("flops_layers_share", "share", "the same by the layers-only count: embeddings and head are free"),
+        _count("memory_bytes", "byte", "highest peak memory on a device in its first round"),
     ),
     round="first_round",
 )

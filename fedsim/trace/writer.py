@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from fedsim.errors import FedsimError
+from fedsim.errors import FedsimError, choose
 from fedsim.store import atomic
 from fedsim.trace.digest import HASHED, chain
 from fedsim.trace.manifest import NAME, Flush, Manifest, Part, trace_folder
@@ -23,6 +23,7 @@ class TraceWriter:
     def __init__(self, folder: Path, method: str) -> None:
         self.method = method
         self._folder = trace_folder(folder, method)
+        self._foreign = (self._folder / NAME).exists()
         self._manifest = Manifest(method)
         self._digest = self._manifest.digest
         self._sealed: int | None = None
@@ -39,8 +40,10 @@ class TraceWriter:
         """Add rows of the round that is going on; `Table.conform` says what rows may be. `method` is filled in here.
 
         Raises:
-            FedsimError: The rows do not fit the table.
+            FedsimError: No such table, or the rows do not fit it.
         """
+        if table not in TABLES:
+            raise FedsimError(f"no trace table '{table}': {choose(table, TABLES)}")
         columns = {name: rows[name] for name in (rows.column_names if isinstance(rows, pa.Table) else rows)}
         content = TABLES[table].conform({**columns, "method": self.method})
         target = self._open if TABLES[table].hashed else self._waiting
@@ -77,24 +80,20 @@ class TraceWriter:
         """
         if self._unflushed is None and not self._waiting:
             return
-        if not self._manifest.flushes and (self._folder / NAME).exists():
+        if self._foreign:
             raise FedsimError(f"{self._folder} has a trace already: restore it, or choose another --out")
-        span = f"rounds-{self._unflushed[0]}-{self._unflushed[1]}" if self._unflushed else "events"
-        parts: list[Part] = []
-        try:
-            for name, tables in self._waiting.items():
-                content = pa.concat_tables(tables)
-                if content.num_rows:
-                    file = f"{name}/{len(self._manifest.flushes):06d}-{span}.parquet"
-                    atomic.write_parquet(self._folder / file, content, {VERSION_KEY: str(SCHEMA_VERSION)})
-                    parts.append(Part(name, file, content.num_rows, atomic.sha256(self._folder / file)))
-            flush = Flush(self._unflushed, self._digest, tuple(parts))
-            manifest = Manifest(self.method, (*self._manifest.flushes, flush))
-            manifest.save(self._folder)
-        except FedsimError:
-            for part in parts:
-                (self._folder / part.file).unlink(missing_ok=True)
-            raise
+        # Named by its first round alone: a flush that is tried again then takes the place of what the first try wrote.
+        start = f"from-round-{self._unflushed[0]}" if self._unflushed else "events"
+        parts = []
+        for name, tables in self._waiting.items():
+            content = pa.concat_tables(tables)
+            if content.num_rows:
+                file = f"{name}/{len(self._manifest.flushes):06d}-{start}.parquet"
+                atomic.write_parquet(self._folder / file, content, {VERSION_KEY: str(SCHEMA_VERSION)})
+                parts.append(Part(name, file, content.num_rows, atomic.sha256(self._folder / file)))
+        flush = Flush(self._unflushed, self._digest, tuple(parts))
+        manifest = Manifest(self.method, (*self._manifest.flushes, flush))
+        manifest.save(self._folder)
         self._manifest = manifest
         self._unflushed = None
         self._waiting.clear()
@@ -132,6 +131,7 @@ class TraceWriter:
         else:
             (self._folder / NAME).unlink(missing_ok=True)
         notes = self._remove_unlisted(manifest)
+        self._foreign = False
         self._manifest = manifest
         self._digest = manifest.digest
         self._sealed = manifest.rounds[-1] if manifest.rounds else None

@@ -16,7 +16,7 @@ def count(model: LocalModel, batches: Iterable[Batch]) -> tuple[dict[str, float]
     """Loss and hits summed over batches; for a sequence classifier also the confusion matrix [true, predicted]."""
     kind, classes = model.shape.head.kind, model.shape.head.classes
     values = dict.fromkeys(("loss", "targets", "correct"), 0.0)
-    confusion = np.zeros((classes, classes), np.int64) if kind in ("pooler", "linear") else None
+    confusion = np.zeros((classes, classes), np.int64) if model.shape.head.per_sample else None
     spans = dict.fromkeys(("spans_true", "spans_predicted", "spans_correct"), 0.0)
     model.module.eval()
     with torch.no_grad():

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsim.data.partition import Shards, describe, partition
@@ -87,7 +87,6 @@ specs = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(worlds(), specs, st.integers(0, 5))
 def test_every_sample_has_one_owner_and_the_minimum_holds(
     world: dict[str, Any], spec: dict[str, Any], cap: int

@@ -2,10 +2,11 @@
 
 Every attempt is a forked child of a process that has imported everything, so hundreds of kills take seconds.
 
-    python -m tests.store.crash steps FOLDER     killed before the first step on the disk, the second, the third ...
-    python -m tests.store.crash moments FOLDER   killed after a random time, each time going on from what is left
+    python -m tests.store.crash steps FOLDER 1      killed before the first change on the disk, the second, ...
+                                                    (with 5: before every fifth)
+    python -m tests.store.crash moments FOLDER 25   killed 25 times at random moments, going on from what is left
 
-Prints a JSON object with what was counted.
+Prints the number of kills.
 """
 
 import itertools
@@ -16,24 +17,26 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd  # noqa: F401  (imported once, before the forks, and not in each of them)
 
 from fedsim.rng import stream
 from fedsim.store import CheckpointState, ClientStore, RunLock, load_latest, save
-from fedsim.store.atomic import write_json
+from fedsim.store.atomic import Array, write_json
 from fedsim.trace import TraceWriter, read_run
 from fedsim.trace.manifest import Manifest, trace_folder
 from tests.trace.rows import some_rows
 
 CLIENTS = 5
-DISK_STEPS = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "shutil.rmtree"}
+CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 
 
-def play(folder: Path, rounds: int) -> None:
-    """A run as the simulation plays it: weights, trace, client states, checkpoint; goes on from what is there."""
+def play(folder: Path, rounds: int, every: int) -> None:
+    """A run as the simulation plays it, with a checkpoint every so many rounds; goes on from what is there."""
     with RunLock(folder):
         write_json(folder / "scenario.json", {"methods": {"m": {}}})
         trace, store = TraceWriter(folder, "m"), ClientStore(folder / "clients")
@@ -41,46 +44,44 @@ def play(folder: Path, rounds: int) -> None:
         trace.restore(state.meta["trace"] if state else None)
         weights = state.arrays["weights"] if state else np.zeros(50, np.float32)
         versions = state.arrays["versions"] if state else np.full(CLIENTS, -1, np.int32)
-        store.prune(versions, state.round if state else -1)
+        committed = versions
         for round_ in range(state.round + 1 if state else 0, rounds):
             client = round_ % CLIENTS
             before = store.read(client, int(versions[client]))
             own = before["own"] if before else np.zeros(3, np.float32)
-            step = stream(1, "step", round_).random(50, dtype=np.float32) + own.sum()
+            weights = weights / 2 + stream(1, "step", round_).random(50, dtype=np.float32) + own.sum()
             store.write(client, round_, {"own": own + np.float32(round_ + 1)})
-            weights = weights * np.float32(0.5) + step
-            trace.add("trips", some_rows("trips", round_, 3))
-            trace.add("rounds", some_rows("rounds", round_, 1))
-            trace.add("events", some_rows("events", round_, 1))
+            versions = np.where(np.arange(CLIENTS) == client, round_, versions).astype(np.int32)
+            for table, rows in (("trips", 3), ("rounds", 1), ("events", 1)):
+                trace.add(table, some_rows(table, round_, rows))
             trace.seal(round_)
-            if round_ % 2 or round_ == rounds - 1:
+            if (round_ + 1) % every == 0:
                 trace.flush()
-                committed, versions = versions, versions.copy()
-                for done in range(state.round + 1 if state else 0, round_ + 1):
-                    versions[done % CLIENTS] = done
-                state = CheckpointState(
-                    round_, {"weights": weights, "versions": versions}, {"trace": trace.state(), "loss": float("nan")}
-                )
-                save(folder / "checkpoints", state)
+                meta = {"trace": trace.state(), "loss": float("nan")}
+                save(folder / "checkpoints", CheckpointState(round_, {"weights": weights, "versions": versions}, meta))
                 store.prune(committed, round_)
-            else:
-                versions = versions.copy()
-                versions[client] = round_
+                committed = versions
         write_json(folder / "run.json", {"trace_sha256": trace.digest})
 
 
-def outcome(folder: Path) -> dict[str, object]:
+def outcome(folder: Path) -> str:
     run = read_run(folder)
     state = load_latest(folder / "checkpoints")
     assert state is not None
     assert run.trace_sha256("m") == run.summary["trace_sha256"]
-    return {
+    store, versions = ClientStore(folder / "clients"), state.arrays["versions"]
+    result = {
         "trace": run.trace_sha256("m"),
         "rows": [len(frame) for frame in (run.trips, run.rounds, run.evals, run.events)],
         "weights": state.arrays["weights"].tobytes().hex(),
-        "versions": state.arrays["versions"].tolist(),
-        "states": sorted(path.name for path in (folder / "clients").glob("*/*.safetensors")),
+        "versions": versions.tolist(),
+        "states": [_lists(store.read(client, version)) for client, version in enumerate(versions.tolist())],
     }
+    return json.dumps(result)
+
+
+def _lists(arrays: dict[str, Array] | None) -> dict[str, Any]:
+    return {name: array.tolist() for name, array in (arrays or {}).items()}
 
 
 def check(folder: Path) -> None:
@@ -118,66 +119,66 @@ def done(work: Callable[[], None]) -> None:
         raise SystemExit("a process failed")
 
 
-def die_before(step: int) -> None:
-    left = itertools.count(step, -1)
+def die_before(change: int) -> None:
+    left = itertools.count(change, -1)
 
-    def hook(event: str, args: tuple[object, ...]) -> None:
-        if event in DISK_STEPS and next(left) == 0:
+    def hook(event: str, args: tuple[Any, ...]) -> None:
+        writes = event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+        if (event in CHANGES or writes) and next(left) == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
 
 
-def steps(folder: Path) -> dict[str, object]:
-    """One kill before each step on the disk of a run of four rounds, each followed by a resume to its end."""
-    done(lambda: play(folder / "unbroken", 4))
-    expected: set[str] = set()
-    for step in itertools.count():
-        target = folder / "killed" / str(step)
+def complete(folder: Path, rounds: int, every: int) -> None:
+    play(folder, rounds, every)
+    (folder / "outcome.json").write_text(outcome(folder))
 
-        def broken(target: Path = target, step: int = step) -> None:
-            die_before(step)
-            play(target, 4)
+
+def finish(folder: Path, unbroken: Path, rounds: int, every: int) -> None:
+    check(folder)
+    play(folder, rounds, every)
+    assert outcome(folder) == (unbroken / "outcome.json").read_text()
+
+
+def steps(folder: Path, stride: int) -> int:
+    """A run of three rounds killed before every `stride`-th change on the disk, and then resumed to its end."""
+    unbroken = folder / "unbroken"
+    done(lambda: complete(unbroken, 3, 1))
+    for kills in itertools.count():
+        target = folder / str(kills)
+
+        def broken(target: Path = target, change: int = kills * stride) -> None:
+            die_before(change)
+            play(target, 3, 1)
 
         code = ended(child(broken))
         if code == 0:
-            return {"kills": step, "outcomes": len(expected)}
+            return kills
         if code != -signal.SIGKILL:
             raise SystemExit("a process failed")
-
-        def resumed(target: Path = target) -> None:
-            check(target)
-            play(target, 4)
-            assert outcome(target) == outcome(folder / "unbroken")
-
-        done(resumed)
-        expected.add("same")
+        done(partial(finish, target, unbroken, 3, 1))
     raise AssertionError
 
 
-def moments(folder: Path) -> dict[str, object]:
-    """Kills after random times; every process goes on from what the one before left."""
-    rounds, kills, target = 60, 0, folder / "killed"
-    done(lambda: play(folder / "unbroken", rounds))
+def moments(folder: Path, kills: int) -> int:
+    """A run of 150 rounds, killed at random moments; every process goes on from what the one before left."""
+    unbroken, target, rounds, every = folder / "unbroken", folder / "killed", 150, 2
+    done(lambda: complete(unbroken, rounds, every))
     delays = stream(3, "kills")
-    while True:
-        pid = child(lambda: play(target, rounds))
-        time.sleep(float(delays.uniform(0.0, 0.12)))
+    killed = 0
+    for _ in range(kills):
+        pid = child(lambda: play(target, rounds, every))
+        time.sleep(float(delays.uniform(0.0, 0.1)))
         os.kill(pid, signal.SIGKILL)
         code = ended(pid)
         if code == 1:
             raise SystemExit("a process failed")
-        if code == 0:
-            break
-        kills += 1
+        killed += code == -signal.SIGKILL
         done(lambda: check(target))
-    done(lambda: _same(target, folder / "unbroken"))
-    return {"kills": kills, "rounds": rounds}
-
-
-def _same(one: Path, other: Path) -> None:
-    assert outcome(one) == outcome(other)
+    done(lambda: finish(target, unbroken, rounds, every))
+    return killed
 
 
 if __name__ == "__main__":
-    print(json.dumps({"steps": steps, "moments": moments}[sys.argv[1]](Path(sys.argv[2]))))
+    print({"steps": steps, "moments": moments}[sys.argv[1]](Path(sys.argv[2]), int(sys.argv[3])))

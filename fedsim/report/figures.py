@@ -1,0 +1,294 @@
+"""A run in pictures: quality against cost, who straggles and why, traffic, waste, memory.
+
+The colours are those of Okabe and Ito (2008), which any colour vision tells apart; markers differ as well. Figures
+belong to nobody: pyplot is not used, and no setting of matplotlib is changed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from fedsim.errors import UserError
+from fedsim.report import frames
+from fedsim.report.frames import COSTS, SECONDS, By, Units
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from fedsim.trace.reader import Run
+
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = "os^DvPX"
+_LEG_COLOURS = {"download_s": "#56B4E9", "compute_s": "#BBBBBB", "upload_s": "#E69F00"}
+_INK, _GRID = "#444444", "#E4E4E4"
+_LABELS = {
+    "mlm_loss": "MLM loss, nats",
+    "unigram_loss": "word frequencies",
+    "majority_accuracy": "most frequent class",
+    "span_f1": "span F1",
+}
+_BASELINES = {"mlm_loss": "unigram_loss", "accuracy": "majority_accuracy"}
+
+
+def quality_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops", "time")) -> "Figure":
+    """Every headline metric against every cost; dotted: what is reached without any model.
+
+    Raises:
+        UserError: The run has no evaluations, or matplotlib is not installed (as for every figure).
+    """
+    pairs = frames.headline(run)
+    figure = _figure(3.3 * len(costs), 2.4 * len(pairs) + 0.5)
+    grid = figure.subplots(len(pairs), len(costs), squeeze=False, sharey="row")
+    for row, pair in zip(grid, pairs, strict=True):
+        for axes, cost in zip(row, costs, strict=True):
+            _quality(axes, run, pair, cost)
+        for axes in row[1:]:
+            axes.set_ylabel("")
+    _legend(figure, _styles(run))
+    return figure
+
+
+def straggler_figure(run: "Run") -> "Figure":
+    """By device and by network class: how long trips take, where the time goes, and how many come back too late."""
+    figure = _figure(10.0, 5.6)
+    grid: Any = figure.subplots(2, 3)
+    classes: tuple[By, By] = ("device", "network")
+    for row, by in zip(grid, classes, strict=True):
+        _trip_boxes(row[0], run, by)
+        _legs(row[1], run, by)
+        _late(row[2], run, by)
+        for axes in row[1:]:
+            axes.set_yticklabels([])
+    _legend(figure, _styles(run))
+    return figure
+
+
+def traffic_figure(run: "Run") -> "Figure":
+    """Bytes each way by round."""
+    figure = _figure(10.0, 2.9)
+    for axes, way in zip(figure.subplots(1, 2, sharey=True), ("download", "upload"), strict=True):
+        for method, style in _styles(run).items():
+            rounds = run.rounds[run.rounds["method"] == method]
+            axes.plot(rounds["round"] + 1, rounds[f"{way}_bytes"] / 1e6, **style)
+        _dress(axes, "round", f"{way} of the cohort, MB")
+        for phase, first in run.stages.groupby("phase", sort=False)["first_round"].min().items():
+            axes.axvline(first + 0.5, color=_INK, linestyle=":", linewidth=1)
+            axes.annotate(
+                f" {phase}", (first + 0.5, 1), xycoords=("data", "axes fraction"), va="bottom", fontsize=8, color=_INK
+            )
+        axes.set_ylim(bottom=0)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    _legend(figure, _styles(run))
+    return figure
+
+
+def waste_figure(run: "Run") -> "Figure":
+    """Share of bytes, FLOPs and device time that was spent on updates nobody used."""
+    table = 100 * frames.wasted(run)
+    shares = table.to_dict("index")
+    figure = _figure(6.0, 1.2 + 0.22 * table.size)
+    axes = figure.subplots()
+    for label, place, method, style in _bars(table.columns, table.index, run):
+        share = shares[method][label]
+        axes.barh(place, share, height=_thick(table.index), color=style["color"])
+        axes.annotate(f" {share:.1f} %", (share, place), va="center", fontsize=8, color=_INK)
+    _categories(axes, list(table.columns))
+    _dress(axes, "wasted, % of what the method spent", "", grid="x")
+    axes.margins(x=0.15)
+    _legend(figure, _styles(run))
+    return figure
+
+
+def memory_figure(run: "Run", limits: Mapping[str, int]) -> "Figure":
+    """The most that a trip needs, beside what devices have.
+
+    Args:
+        run: A run.
+        limits: Bytes that training may use, by device class.
+    """
+    table = frames.peak_memory(run) / 1e6
+    needs = table.to_dict("index")
+    figure = _figure(7.5, 1.5 + 0.3 * table.size)
+    axes = figure.subplots()
+    for phase, place, method, style in _bars(table.index, table.columns, run):
+        need = needs[phase][method]
+        axes.plot(need, place, **{**style, "markersize": 8})
+        axes.annotate(f"{need:,.0f}", (need, place), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
+    by_size: dict[int, list[str]] = {}
+    for name, size in limits.items():
+        by_size.setdefault(size, []).append(name)
+    for size, names in by_size.items():
+        axes.axvline(size / 1e6, color=_INK, linestyle=":", linewidth=1)
+        axes.annotate(
+            ", ".join(sorted(names)), (size / 1e6, 0.5), xytext=(-3, 0), xycoords=("data", "axes fraction"),
+            textcoords="offset points", rotation=90, ha="right", va="center", fontsize=8, color=_INK,
+        )  # fmt: skip
+    axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    _categories(axes, [str(phase) for phase in table.index])
+    _dress(axes, "peak memory of the most demanding trip, MB", "", grid="x")
+    axes.margins(x=0.08)
+    _legend(figure, _styles(run))
+    return figure
+
+
+def overview_figure(run: "Run") -> "Figure":
+    """For a page's width: quality against what devices send and against simulated time, and who straggles.
+
+    Raises:
+        UserError: The run has no evaluations.
+    """
+    pairs = frames.headline(run)[::-1]
+    figure = _figure(9.6, 2.4 * len(pairs) + 0.5)
+    grid = figure.add_gridspec(2 * len(pairs), 3, width_ratios=(1, 1, 1.05))
+    for i, pair in enumerate(pairs):
+        rows = slice(2 * i, 2 * i + 2)
+        first = figure.add_subplot(grid[rows, 0])
+        second = figure.add_subplot(grid[rows, 1], sharey=first)
+        _quality(first, run, pair, "upload")
+        _quality(second, run, pair, "time")
+        second.set_ylabel("")
+        second.tick_params(labelleft=False)
+    _trip_boxes(figure.add_subplot(grid[: len(pairs), 2]), run, "network")
+    _late(figure.add_subplot(grid[len(pairs) :, 2]), run, "network")
+    _legend(figure, _styles(run))
+    return figure
+
+
+def _quality(axes: "Axes", run: "Run", pair: tuple[str, str], cost: str) -> None:
+    phase, metric = pair
+    points = frames.curve(run, phase, metric, cost)
+    size, unit = _unit(COSTS[cost].units, float(points["cost"].max()))
+    for method, style in _styles(run).items():
+        own = points[points["method"] == method]
+        axes.plot(own["cost"] / size, own["value"], **style)
+    baseline = _BASELINES.get(metric, "")
+    known = run.evals[(run.evals["phase"] == phase) & (run.evals["metric"] == baseline)]["value"]
+    if len(known):
+        axes.axhline(known.iloc[-1], color=_INK, linestyle=":", linewidth=1)
+        axes.annotate(
+            _LABELS[baseline], (0.99, known.iloc[-1]), xycoords=("axes fraction", "data"), xytext=(0, 2),
+            textcoords="offset points", ha="right", va="bottom", fontsize=8, color=_INK,
+        )  # fmt: skip
+    _dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
+    axes.set_xlim(left=0)
+
+
+def _trip_boxes(axes: "Axes", run: "Run", by: By) -> None:
+    table, trips = frames.trip_times(run, by), frames.device_trips(run)
+    size, unit = _unit(SECONDS, float(table["median_s"].max()))
+    classes, methods = _levels(table)
+    for name, place, method, style in _bars(classes, methods, run):
+        own = trips[(trips[by] == name) & (trips["method"] == method)]["trip_s"] / size
+        axes.boxplot(
+            own, positions=[place], widths=_thick(methods), orientation="horizontal", whis=(5, 95), showfliers=False,
+            patch_artist=True, boxprops={"facecolor": style["color"], "linewidth": 0}, medianprops={"color": "white"},
+            whiskerprops={"color": style["color"]}, capprops={"color": style["color"]},
+        )  # fmt: skip
+    _categories(axes, classes)
+    _dress(axes, f"length of a trip, {unit}", "", grid="x")
+    axes.set_xlim(left=0)
+
+
+def _legs(axes: "Axes", run: "Run", by: By) -> None:
+    table = frames.trip_times(run, by)
+    rows = table.to_dict("index")
+    size, unit = _unit(SECONDS, float(table["median_s"].max()))
+    classes, methods = _levels(table)
+    for name, place, method, style in _bars(classes, methods, run):
+        left = 0.0
+        for leg, colour in _LEG_COLOURS.items():
+            width = rows[name, method][leg] / size
+            axes.barh(place, width, left=left, height=_thick(methods), color=colour)
+            left += width
+        axes.plot(left, place, marker=style["marker"], color=style["color"], markersize=4, clip_on=False)
+    for leg, colour in _LEG_COLOURS.items():
+        axes.barh(0, 0, color=colour, label=leg.removesuffix("_s"))
+    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    _categories(axes, classes)
+    _dress(axes, f"mean time of each leg, {unit}", "", grid="x")
+
+
+def _late(axes: "Axes", run: "Run", by: By) -> None:
+    table = frames.trip_times(run, by)
+    rows = table.to_dict("index")
+    classes, methods = _levels(table)
+    for name, place, method, style in _bars(classes, methods, run):
+        late = 100 * rows[name, method]["late"]
+        axes.barh(place, late, height=_thick(methods), color=style["color"])
+        axes.annotate(f" {late:.0f} %", (late, place), va="center", fontsize=8, color=_INK)
+    _categories(axes, classes)
+    _dress(axes, "trips that come back too late, %", "", grid="x")
+    axes.margins(x=0.15)
+
+
+def _bars(
+    groups: "Sequence[str] | pd.Index[Any]", methods: "Sequence[str] | pd.Index[Any]", run: "Run"
+) -> Iterator[tuple[str, float, str, dict[str, Any]]]:
+    """Group, place on the axis, method and its style: one a bar, the methods of a group side by side."""
+    styles = _styles(run)
+    for i, group in enumerate(groups):
+        for j, method in enumerate(methods):
+            yield str(group), i + 0.8 * ((j + 0.5) / len(methods) - 0.5), str(method), styles[str(method)]
+
+
+def _thick(methods: "Sequence[str] | pd.Index[Any]") -> float:
+    return 0.7 / len(methods)
+
+
+def _levels(table: "pd.DataFrame") -> tuple[list[str], list[str]]:
+    """Classes and methods of a table of trip times, each once, in its order."""
+    classes, methods = zip(*table.index, strict=True)
+    return list(dict.fromkeys(classes)), list(dict.fromkeys(methods))
+
+
+def _styles(run: "Run") -> dict[str, dict[str, Any]]:
+    """Colour and marker of every method, by its place in the scenario: the same in every figure of a run."""
+    return {
+        method: {
+            "label": method,
+            "color": _COLOURS[i % len(_COLOURS)],
+            "marker": _MARKERS[i % len(_MARKERS)],
+            "markersize": 4,
+            "linewidth": 1.6,
+        }
+        for i, method in enumerate(run.methods)
+    }
+
+
+def _unit(units: Units, largest: float) -> tuple[float, str]:
+    """The largest unit of which there is more than one and a half."""
+    return [unit for unit in units if largest >= 1.5 * unit[0] or unit is units[0]][-1]
+
+
+def _figure(width: float, height: float) -> "Figure":
+    try:
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        raise UserError("figures need matplotlib: pip install 'fedsim-ray[notebooks]'") from error
+    return Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=100)
+
+
+def _dress(axes: "Axes", x: str, y: str, grid: str = "both") -> None:
+    axes.set_xlabel(x, fontsize=9, color=_INK)
+    axes.set_ylabel(y, fontsize=9, color=_INK)
+    axes.tick_params(labelsize=8.5, colors=_INK, length=0)
+    axes.locator_params(axis="x", nbins=6) if axes.get_xscale() == "linear" else None
+    axes.grid(axis=grid, color=_GRID, linewidth=0.8)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color("#AAAAAA")
+
+
+def _categories(axes: "Axes", names: Sequence[str]) -> None:
+    """Names from the top down."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+
+
+def _legend(figure: "Figure", styles: Mapping[str, Mapping[str, Any]]) -> None:
+    from matplotlib.lines import Line2D
+
+    handles = [Line2D([], [], **{**style, "markersize": 6}) for style in styles.values()]
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=10)

@@ -1,0 +1,84 @@
+"""What to run and where to compute, from the options of the command line."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from fedsim.errors import UserError
+from fedsim.scenario.engine import Engine
+from fedsim.scenario.explain import explain
+from fedsim.scenario.identity import difference
+from fedsim.scenario.load import load
+from fedsim.scenario.shelf import find
+from fedsim.simulation import Request, resumed
+
+_OPTIONS = {"kind": "--engine", "hosts": "--hosts", "address": "--address"}
+
+
+def fresh(name: str, assignments: Sequence[str], methods: Sequence[str], out: Path | None, price: bool) -> Request:
+    """A new run of a scenario.
+
+    Raises:
+        UserError: the scenario is unknown or wrong.
+    """
+    loaded = load(find(name), assignments)
+    folder = out or _free(Path(loaded.scenario.outputs.folder), loaded.scenario.name)
+    return Request(loaded.scenario, loaded.base, folder, tuple(methods), price)
+
+
+def again(folder: Path, name: str | None, assignments: Sequence[str]) -> Request:
+    """A run to go on with. Where a scenario is named too, it must be the one that the run was made from.
+
+    Raises:
+        UserError: it cannot be gone on with, or the settings differ; says which.
+    """
+    request = resumed(folder)
+    if name is None:
+        if assignments:
+            raise UserError("does not go with --resume alone: a run keeps its settings", key="--set")
+        return request
+    loaded = load(find(name), assignments)
+    if changes := difference(request.scenario, loaded.scenario):
+        fault = (
+            f"the run was made with other settings than {loaded.path} has now; leave the name out, or start a new run"
+        )
+        raise UserError("\n".join([fault, *(f"  {change}" for change in changes)]), file=folder, key="--resume")
+    return replace(request, scenario=loaded.scenario, base=loaded.base)
+
+
+def place(request: Request, where: Mapping[str, Any]) -> Engine | None:
+    """Where a run computes: what the scenario says, overruled by options; None where nothing is trained.
+
+    Args:
+        request: what to run.
+        where: options given, by the names of `Engine`.
+
+    Raises:
+        UserError: an option that has no use here, or a value that is not allowed.
+    """
+    if request.price:
+        for key in where:
+            raise UserError("does not go with --price, which trains nothing", key=_OPTIONS[key])
+        return None
+    config = request.scenario.engine.model_dump(exclude_unset=True) | dict(where)
+    if config.get("kind") == "inline":
+        for key in where:
+            if key != "kind":
+                raise UserError("goes with --engine ray, this run's engine is inline", key=_OPTIONS[key])
+        config = {key: value for key, value in config.items() if key not in ("hosts", "address")}
+    try:
+        return Engine.model_validate(config)
+    except ValidationError as error:
+        problem = next(explain(error, Engine))
+        raise UserError(problem.message, key=_OPTIONS[str(problem.key[0])]) from None
+
+
+def _free(parent: Path, name: str) -> Path:
+    """parent/name-1, or the first number that is free."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return parent / f"{name}-{number}"
