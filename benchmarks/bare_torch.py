@@ -4,10 +4,12 @@
 
 One process works through the cohort; or several do a share each, with the global weights and their sums in shared
 memory. `--flat` keeps parameters and gradients in one buffer each and writes SGD out, so that loading a model, a step
-and summing up are one operation each.
+and summing up are one operation each. `--keep-memory` lets glibc reuse freed memory instead of giving it back to the
+system after every batch.
 """
 
 import argparse
+import ctypes
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -83,7 +85,7 @@ def sequential(rounds: int, make: Callable[[], Share], mark: Callable[[], None])
     return weights
 
 
-def parallel(rounds: int, processes: int, make: Callable[[], Share], mark: Callable[[], None]) -> Tensor:
+def parallel(rounds: int, processes: int, make: Callable[[], Share], keep: bool, mark: Callable[[], None]) -> Tensor:
     """All rounds, each cohort dealt out to the processes; returns the final global weights."""
     context = mp.get_context("spawn")
     weights = workload.flat(workload.model())
@@ -93,7 +95,8 @@ def parallel(rounds: int, processes: int, make: Callable[[], Share], mark: Calla
     pipes, workers = [], []
     for number in range(processes):
         here, there = context.Pipe()
-        worker = context.Process(target=_serve, args=(make, weights, totals[number], there), daemon=True)
+        arguments = (make, keep, weights, totals[number], there)
+        worker = context.Process(target=_serve, args=arguments, daemon=True)
         worker.start()
         pipes.append(here)
         workers.append(worker)
@@ -113,13 +116,24 @@ def parallel(rounds: int, processes: int, make: Callable[[], Share], mark: Calla
     return weights
 
 
-def _serve(make: Callable[[], Share], weights: Tensor, total: Tensor, pipe: Any) -> None:
+def _serve(make: Callable[[], Share], keep: bool, weights: Tensor, total: Tensor, pipe: Any) -> None:
     torch.set_num_threads(1)
+    if keep:
+        keep_memory()
     work = make()
     pipe.send("ready")
     while (clients := pipe.recv()) is not None:
         total.zero_()
         pipe.send(work(weights, clients, total))
+
+
+def keep_memory() -> None:
+    """Serve allocations below 1 GiB from the heap, and let the heap keep what is freed (mallopt(3))."""
+    trim_threshold, mmap_threshold, most = -1, -3, 1 << 30
+    library = ctypes.CDLL(None)
+    for threshold in (trim_threshold, mmap_threshold):
+        if not library.mallopt(threshold, most):
+            raise OSError(f"mallopt refused {most}")
 
 
 def main() -> None:
@@ -128,13 +142,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, required=True)
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--flat", action="store_true")
+    parser.add_argument("--keep-memory", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     make, meter = (flat_share if options.flat else plain_share), Meter()
+    if options.keep_memory:
+        keep_memory()
     if options.processes == 1:
         weights = sequential(options.rounds, make, meter.mark)
     else:
-        weights = parallel(options.rounds, options.processes, make, meter.mark)
+        weights = parallel(options.rounds, options.processes, make, options.keep_memory, meter.mark)
     meter.finish(weights.numpy(), torch=torch.__version__)
 
 

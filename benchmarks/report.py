@@ -5,7 +5,7 @@ from statistics import median
 from typing import Any
 
 DISTURBED = 0.2
-"""Cores that others kept busy, from which a run's numbers are marked."""
+"""Cores that others kept busy, from which a run counts as disturbed."""
 
 
 def markdown(content: Mapping[str, Any]) -> str:
@@ -16,7 +16,7 @@ def markdown(content: Mapping[str, Any]) -> str:
     memory = {t["system"]: t["peak_bytes"] for t in timings if t["turn"] == -1}
     base = {t["turn"]: t["updates_per_s"] for t in by_system[content["baseline"]]}
     rows = [_row(labels[name], runs, base, memory.get(name)) for name, runs in by_system.items() if runs]
-    versions = {name: number for t in timings for name, number in t["versions"].items()}
+    versions = {", ".join(f"{name} {number}" for name, number in t["versions"].items()): None for t in timings}
     disturbed = sum(t["elsewhere_cores"] > DISTURBED for t in timings if t["turn"] >= 0)
     lines = [
         "# Speed",
@@ -25,15 +25,15 @@ def markdown(content: Mapping[str, Any]) -> str:
         "",
         f"Machine: {machine['processor']}, {machine['cores']} cores, {machine['memory_bytes'] / 1e9:.0f} GB of memory, "
         f"{machine['system']}, Python {machine['python']}.",
-        f"Versions: {', '.join(f'{name} {number}' for name, number in sorted(versions.items()))}. "
-        "Systems with an environment of their own may have another Ray.",
+        f"Versions: {'; '.join(versions)}.",
         "",
         "| system | updates/s | slowest to fastest run | relative to bare torch | first round done after, s "
         "| peak memory, MB | distance |",
         "|---|---:|---:|---:|---:|---:|---:|",
         *rows,
         "",
-        f"Medians of {content['runs']} runs of {content['rounds']} rounds each, taken in turns. "
+        f"Medians of {content['runs']} runs of {content['rounds']} rounds each, taken in turns; a run's speed is "
+        "that of the median round after the first. "
         f'*Relative*: to "{labels[content["baseline"]]}" in the same turn. *Peak memory*: of all processes '
         "together, pages shared by several counted once, from a run of its own. *Distance*: of the final update to "
         "that of plain sequential training, relative; float32 sums in another order account for 1e-5.",

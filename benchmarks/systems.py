@@ -56,6 +56,7 @@ def bare(rounds: int) -> list[System]:
         system(REFERENCE, "bare torch, 1 process"),
         system("torch-2", "bare torch, 2 processes", "--processes", "2"),
         system(BASELINE, "bare torch, 2 processes, flat buffers", "--processes", "2", "--flat"),
+        system("torch-2-kept", "the same, freed memory kept", "--processes", "2", "--flat", "--keep-memory"),
     ]
 
 
@@ -90,7 +91,8 @@ def peers(rounds: int, pythons: dict[str, str | None]) -> tuple[list[System], li
     systems, missing = [], []
     for name, (variable, environment) in PEERS.items():
         beside = ROOT / "benchmarks" / "venvs" / environment / "bin" / "python"
-        python = Path(pythons.get(name) or os.environ.get(variable) or beside)
+        # not resolved: the python of an environment is a link, and knows its environment by the link's place
+        python = Path(pythons.get(name) or os.environ.get(variable) or beside).absolute()
         if not python.is_file():
             missing.append(f"{name}: no python at {python}; give --{name} or {variable} (see benchmarks/README.md)")
             continue

@@ -15,7 +15,6 @@ from fedsim.cost.price import PlanCost, Prices
 from fedsim.data.work import Work
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.layout import Layout
-from fedsim.phases import Phase
 from fedsim.plan import full
 from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn
 from fedsim.server.parameters import GlobalModel, Pools
@@ -142,12 +141,12 @@ class Account:
             },
         )
 
-    def evaluation(self, phase: Phase, round_: int, now_s: float, metrics: Mapping[str, float], samples: int) -> None:
+    def evaluation(self, phase: str, round_: int, now_s: float, metrics: Mapping[str, float], samples: int) -> None:
         """Write metrics beside what the method has spent so far."""
         self._trace.add(
             "evals",
             {
-                "phase": phase.name,
+                "phase": phase,
                 "round": round_,
                 "simulated_s": now_s,
                 "metric": list(metrics),

@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fedsim.engine.base import Engine
     from fedsim.observe.observer import Observer
     from fedsim.scenario.engine import Engine as EngineConfig
+    from fedsim.scenario.load import Loaded
 
 app = typer.Typer(
     add_completion=False,
@@ -52,19 +53,24 @@ def scenario(
         _refuse({"--set": assignments, **rest, "--engine, --hosts, --address": where}, "needs the NAME of a scenario")
         _list_scenarios(as_json)
         return
-    from fedsim.observe.terminal import observer_on
-    from fedsim.request import again, fresh, place
+    from fedsim.scenario.load import load
+    from fedsim.scenario.shelf import find
 
+    loaded = None if name is None else load(find(name), assignments or [])
     if resume is not None:
         _refuse(rest, "does not go with --resume: the run says that for itself")
-        request = again(resume, name, assignments or [])
-    else:
-        assert name is not None
-        request = fresh(name, assignments or [], method or [], out, price)
-    config = place(request, where)
+        _refuse({} if loaded else {"--set": assignments}, "does not go with --resume: a run keeps its settings")
+    from fedsim.observe.terminal import observer_on
+    from fedsim.request import again, fresh, place
     from fedsim.simulation import simulate
 
-    with _told(request.folder), observer_on(console(stderr=True)) as observer:
+    if resume is not None:
+        request = again(resume, loaded)
+    else:
+        assert loaded is not None
+        request = fresh(loaded, method or [], out, price)
+    config = place(request, where)
+    with _told(request.folder, loaded, where), observer_on(console(stderr=True)) as observer:
         summary = simulate(request, None if config is None else _starter(config, observer), observer)
     if as_json:
         _print_json(summary)
@@ -118,21 +124,26 @@ def main() -> NoReturn:
 
 
 @contextmanager
-def _told(folder: Path) -> Iterator[None]:
+def _told(folder: Path, loaded: "Loaded | None", where: Mapping[str, Any]) -> Iterator[None]:
     """What ends a run before its end is said in one message and in the exit code."""
     from fedsim.interrupt import Terminated
-    from fedsim.report.failure import tell
+    from fedsim.report.failure import going_on, tell
+    from fedsim.request import by_option
     from fedsim.run_folder import is_run
+    from fedsim.scenario.load import locate
 
     try:
         yield
     except KeyboardInterrupt as stop:
         if is_run(folder):
-            going_on = f"stopped; go on with: python -m fedsim scenario --resume {shlex.quote(str(folder))}"
-            console(stderr=True).print(going_on, markup=False, highlight=False, soft_wrap=True)
+            hint = f"stopped; go on with: {going_on(folder)}"
+            console(stderr=True).print(hint, markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(143 if isinstance(stop, Terminated) else 130) from None
     except Exception as error:
-        raise typer.Exit(tell(console(stderr=True), error, folder)) from None
+        if isinstance(error, UserError):
+            error = by_option(error, where)
+            error = locate(loaded, error) if loaded else error
+        raise typer.Exit(tell(console(stderr=True), error, folder if is_run(folder) else None)) from None
 
 
 def _refuse(options: dict[str, Any], reason: str) -> None:
@@ -182,18 +193,19 @@ def _list_scenarios(as_json: bool) -> None:
 
 def _show(run: Path, summary: dict[str, Any], stages: bool) -> None:
     from fedsim.report.compare import comparison
+    from fedsim.report.failure import going_on
     from fedsim.report.layout import draw
     from fedsim.report.stages import stages as stage_grid
     from fedsim.run_folder import unfinished
 
     out, methods = console(), summary["methods"]
     draw(out, comparison(methods, "prices only: nothing was trained" if summary.get("price") else ""))
-    if stages:
-        draw(out, stage_grid(run, methods))
-    folder = shlex.quote(str(run))
-    closing = [f"run folder: {run}", f"open it:    fedsim.read_run({str(run)!r}), or: python -m fedsim show {folder}"]
+    if stages and (trained := [name for name, numbers in methods.items() if numbers["rounds"]]):
+        draw(out, stage_grid(run, trained))
+    opening = f"fedsim.read_run({str(run)!r}), or: python -m fedsim show {shlex.quote(str(run))}"
+    closing = [f"run folder: {run}", f"open it:    {opening}"]
     if left := unfinished(run, summary):
-        closing[1] = f"not ended:  {', '.join(left)}; go on with: python -m fedsim scenario --resume {folder}"
+        closing[1] = f"not ended:  {', '.join(left)}; go on with: {going_on(run)}"
     for line in closing:
         out.print(line, markup=False, highlight=False, soft_wrap=True)
 

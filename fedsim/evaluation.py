@@ -12,7 +12,7 @@ from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Counts, EvaluateChunk
 from fedsim.errors import FedsimError, UserError
 from fedsim.model.architecture import Architecture, LocalShape
-from fedsim.phases import Phase
+from fedsim.phases import Goal
 from fedsim.scenario.phases import Evaluate
 from fedsim.training.metrics import metrics
 from fedsim.world import World
@@ -31,7 +31,7 @@ class Evaluator:
         return np.asarray(self.world.shards.indices, np.int64)
 
     def evaluate(
-        self, method: str, phase: Phase, architecture: Architecture, versions: Mapping[str, int]
+        self, method: str, goal: Goal, architecture: Architecture, versions: Mapping[str, int]
     ) -> tuple[dict[str, float], int]:
         """Metrics and baselines by name, and the number of samples.
 
@@ -41,7 +41,7 @@ class Evaluator:
         """
         assert self.world.tokens is not None
         assert self.world.files is not None
-        label = phase.objective.label
+        label = goal.objective.label
         samples = select(self.world.tokens, label, self.config.max_samples, self.world.scenario.seed)
         if not len(samples):
             raise UserError("no held-out samples to evaluate on: give a test split", key="data.corpus")
@@ -49,17 +49,17 @@ class Evaluator:
             EvaluateChunk(
                 index=i,
                 cost=float(self.world.tokens.ids.lengths[chunk].sum()),
-                shape=LocalShape(architecture, phase.head, architecture.layers),
+                shape=LocalShape(architecture, goal.head, architecture.layers),
                 prefix=f"{method}/",
                 groups=versions,
                 world=self.world.files,
-                objective=phase.objective,
+                objective=goal.objective,
                 samples=chunk,
                 batch_samples=self.config.batch_samples,
             )
             for i, chunk in enumerate(chunks(samples))
         ]
-        results = sorted(self.engine.run(tasks, f"{method}/{phase.name}/evaluate"), key=lambda result: result.index)
+        results = sorted(self.engine.run(tasks, f"{method}/{goal.name}/evaluate"), key=lambda result: result.index)
         totals: dict[str, float] = {}
         confusion: IntArray | None = None
         for result in results:
@@ -70,8 +70,8 @@ class Evaluator:
                 confusion = result.confusion if confusion is None else confusion + result.confusion
         if not np.isfinite(totals["loss"]):
             raise FedsimError(f"{method}: the loss of the global model on held-out samples is {totals['loss']}")
-        found = metrics(phase.objective.kind, totals, confusion)
-        return found | self._baseline(phase.objective, samples, architecture.max_positions), len(samples)
+        found = metrics(goal.objective.kind, totals, confusion)
+        return found | self._baseline(goal.objective, samples, architecture.max_positions), len(samples)
 
     def _baseline(self, objective: Objective, samples: IntArray, longest: int) -> dict[str, float]:
         key = (objective, longest)

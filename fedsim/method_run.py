@@ -24,7 +24,7 @@ from fedsim.interrupt import uninterrupted
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import EMBEDDINGS, HEAD, layer, layouts
 from fedsim.observe.observer import Observer, RoundReport, RoundStart
-from fedsim.phases import Phase, Prepared
+from fedsim.phases import Goal, Phase, Prepared
 from fedsim.plan import Plan, Slot
 from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn
 from fedsim.scenario.methods import Centralized
@@ -49,6 +49,7 @@ class MethodRun:
         folder: Path,
         observer: Observer,
     ) -> None:
+        self.prepared = prepared
         self.name, self.method, self.phases = prepared.name, prepared.method, prepared.phases
         self.architecture, self.world, self.costs = prepared.architecture, world, costs
         self.engine, self.evaluator, self.account, self.state = engine, evaluator, account, state
@@ -73,12 +74,16 @@ class MethodRun:
         state = self.state
         self._publish(state.model, state.model.names)
         if not self.account.started and self.evaluator:
-            self.account.evaluation(self.phases[0], -1, 0.0, *self._evaluate(self.phases[0], state.model))
+            self._write_quality(
+                self.prepared.goal_after(0), -1, self._evaluate(self.prepared.goal_after(0), state.model)
+            )
             self.account.seal(-1)
         for turn in self._turns():
             if turn.round == turn.phase.first_round:
                 self._enter(turn.phase)
             self._round(turn)
+        if self.account.started:
+            self.account.checkpoint(state)
 
     def _turns(self) -> Iterator[Turn]:
         """The rounds that are left, in order."""
@@ -128,8 +133,7 @@ class MethodRun:
                 self.account.stage(turn, cohort, prices, self._cost(phase, plan), self.architecture, model)
             loss = self.account.trips(turn, cohort, prices, trips, trained, changed)
             if tested is not None:
-                state.quality |= {f"{phase.name}/{metric}": value for metric, value in tested[0].items()}
-                self.account.evaluation(phase, turn.round, state.now_s, *tested)
+                self._write_quality(phase, turn.round, tested)
             self._close(turn, time.perf_counter() - started)
         self._report(turn, len(cohort.clients), len(useful), loss, tested is not None)
 
@@ -309,10 +313,15 @@ class MethodRun:
         last = turn.round == turn.phase.last_round
         return self.evaluator is not None and (last or bool(every and (turn.phase_round + 1) % every == 0))
 
-    def _evaluate(self, phase: Phase, model: GlobalModel) -> tuple[dict[str, float], int]:
+    def _evaluate(self, goal: Goal, model: GlobalModel) -> tuple[dict[str, float], int]:
         assert self.evaluator is not None
         versions = self._versions(model, model.names)
-        return self.evaluator.evaluate(self.name, phase, self.architecture, versions)
+        return self.evaluator.evaluate(self.name, goal, self.architecture, versions)
+
+    def _write_quality(self, goal: Goal, round_: int, tested: tuple[dict[str, float], int]) -> None:
+        metrics, samples = tested
+        self.state.quality |= {f"{goal.name}/{metric}": value for metric, value in metrics.items()}
+        self.account.evaluation(goal.name, round_, self.state.now_s, metrics, samples)
 
     def _publish(self, model: GlobalModel, names: Iterable[str]) -> None:
         if self.engine is not None:

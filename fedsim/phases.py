@@ -14,13 +14,19 @@ from fedsim.world import World
 
 
 @dataclass(frozen=True)
-class Phase:
-    """One federated phase of one method."""
+class Goal:
+    """What is learned, and under which name its quality is written down."""
 
-    name: PhaseName
-    config: FurtherPretrain | Finetune
+    name: str
     objective: Objective
     head: Head
+
+
+@dataclass(frozen=True)
+class Phase(Goal):
+    """One federated phase of one method."""
+
+    config: FurtherPretrain | Finetune
     learning_rate: float
     stages: tuple[Stage, ...]
     first_round: int
@@ -43,12 +49,18 @@ class Prepared:
     """Where the scenario declares the model."""
     method: Method
     architecture: Architecture
+    pretraining: Goal
+    """Central pre-training: the same for every model, if the scenario has it."""
     phases: tuple[Phase, ...]
+
+    def goal_after(self, rounds: int) -> Goal:
+        """What the global model has learned last after so many rounds; before the first, what it will learn."""
+        current = (phase for phase in self.phases if rounds - 1 <= phase.last_round)
+        return next(current, self.pretraining)
 
     def layouts_after(self, rounds: int) -> dict[str, Layout]:
         """The global model's layouts after so many rounds: a phase may have brought another head."""
-        current = next(phase for phase in self.phases if rounds - 1 <= phase.last_round)
-        return layouts(self.architecture, current.head)
+        return layouts(self.architecture, self.goal_after(rounds).head)
 
 
 def prepare(world: World, name: str) -> Prepared:
@@ -71,6 +83,7 @@ def prepare(world: World, name: str) -> Prepared:
         objective = world.objective(config, model)
         rate = getattr(spec.learning_rates, phase) or config.local.optimizer.learning_rate
         stages = tuple(method.stages(phase, config.rounds, architecture.layers))
-        phases.append(Phase(phase, config, objective, world.head(objective, model), rate, stages, first))
+        phases.append(Phase(phase, objective, world.head(objective, model), config, rate, stages, first))
         first += config.rounds
-    return Prepared(name, spec, model, key, method, architecture, tuple(phases))
+    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"))
+    return Prepared(name, spec, model, key, method, architecture, pretraining, tuple(phases))

@@ -11,36 +11,27 @@ from fedsim.errors import UserError
 from fedsim.scenario.engine import Engine
 from fedsim.scenario.explain import explain
 from fedsim.scenario.identity import difference
-from fedsim.scenario.load import load
-from fedsim.scenario.shelf import find
+from fedsim.scenario.load import Loaded
 from fedsim.simulation import Request, resumed
 
 _OPTIONS = {"kind": "--engine", "hosts": "--hosts", "address": "--address"}
 
 
-def fresh(name: str, assignments: Sequence[str], methods: Sequence[str], out: Path | None, price: bool) -> Request:
-    """A new run of a scenario.
-
-    Raises:
-        UserError: the scenario is unknown or wrong.
-    """
-    loaded = load(find(name), assignments)
+def fresh(loaded: Loaded, methods: Sequence[str], out: Path | None, price: bool) -> Request:
+    """A new run of a scenario; its folder is `out`, or a new one in the scenario's."""
     folder = out or _free(Path(loaded.scenario.outputs.folder), loaded.scenario.name)
     return Request(loaded.scenario, loaded.base, folder, tuple(methods), price)
 
 
-def again(folder: Path, name: str | None, assignments: Sequence[str]) -> Request:
+def again(folder: Path, loaded: Loaded | None) -> Request:
     """A run to go on with. Where a scenario is named too, it must be the one that the run was made from.
 
     Raises:
         UserError: it cannot be gone on with, or the settings differ; says which.
     """
     request = resumed(folder)
-    if name is None:
-        if assignments:
-            raise UserError("does not go with --resume alone: a run keeps its settings", key="--set")
+    if loaded is None:
         return request
-    loaded = load(find(name), assignments)
     if changes := difference(request.scenario, loaded.scenario):
         fault = (
             f"the run was made with other settings than {loaded.path} has now; leave the name out, or start a new run"
@@ -74,6 +65,14 @@ def place(request: Request, where: Mapping[str, Any]) -> Engine | None:
     except ValidationError as error:
         problem = next(explain(error, Engine))
         raise UserError(problem.message, key=_OPTIONS[str(problem.key[0])]) from None
+
+
+def by_option(error: UserError, where: Mapping[str, Any]) -> UserError:
+    """A mistake in the `engine` section, told of the option that it came from, if it did."""
+    section, _, key = (error.key or "").partition(".")
+    if section != "engine" or key not in where:
+        return error
+    return UserError(error.message, file=error.file, line=error.line, key=_OPTIONS[key])
 
 
 def _free(parent: Path, name: str) -> Path:

@@ -51,9 +51,12 @@ def claimed(folder: Path, resume: bool) -> Iterator[None]:
     Raises:
         UserError: the folder holds a run or something else, is in use, or cannot be written to.
     """
-    if not resume:
-        _refuse_taken(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        if not resume:
+            _refuse_taken(folder)
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
+    except OSError as error:
+        raise UserError(f"cannot be looked into ({error.strerror}): choose another --out", file=folder) from error
     with RunLock(folder):
         if not resume:
             _refuse_taken(folder)  # by a run that began a moment ago
@@ -173,14 +176,22 @@ def summary(folder: Path) -> dict[str, Any]:
         raise UserError(fault, file=folder)
     found = read_json(folder / SUMMARY)
     methods = found.get("methods")
-    if not methods or not all(numbers.keys() >= NUMBERS for numbers in methods.values()):
+    numbers = list(methods.values()) if isinstance(methods, dict) else []
+    if not numbers or not all(isinstance(own, dict) and own.keys() >= NUMBERS for own in numbers):
         raise UserError("damaged, or written by another version of fedsim", file=folder / SUMMARY)
     return {**found, "run": str(folder)}
 
 
 def unfinished(folder: Path, summary: Mapping[str, Any]) -> list[str]:
-    """Methods of a run that have not ended."""
-    wanted = read_json(folder / IDENTITY)["methods"] or read_json(folder / SCENARIO)["methods"]
+    """Methods of a run that have not ended.
+
+    Raises:
+        UserError: the run folder is damaged.
+    """
+    try:
+        wanted = read_json(folder / IDENTITY)["methods"] or read_json(folder / SCENARIO)["methods"]
+    except LookupError as error:
+        raise UserError(f"damaged: it says nothing of {error}", file=folder) from error
     return [name for name in wanted if name not in summary["methods"]]
 
 
@@ -189,7 +200,8 @@ def _refuse_taken(folder: Path) -> None:
         raise UserError("holds a run already: go on with it by --resume, or choose another --out", file=folder)
     if folder.exists() and not folder.is_dir():
         raise UserError("is a file: choose another --out", file=folder)
-    if folder.is_dir() and any(path.name != ".lock" for path in folder.iterdir()):
+    own = (".lock", SCENARIO, IDENTITY)  # all that a run which was killed as it began may have left
+    if folder.is_dir() and any(not path.name.startswith(own) for path in folder.iterdir()):
         raise UserError("is not empty and holds no run: choose another --out", file=folder)
 
 

@@ -1,5 +1,6 @@
 """A scenario from start to end: build the world, run every method in it, say what each cost and reached."""
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from fedsim import run_folder
 from fedsim.account import Account
 from fedsim.cost.memory import Polynomial, peak_polynomial
 from fedsim.cost.price import PlanCost, plan_cost
+from fedsim.data.shards import describe
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Measured, MeasureTask
 from fedsim.errors import UserError, choose
@@ -28,7 +30,7 @@ from fedsim.scenario.schema import Scenario
 from fedsim.server.parameters import GlobalModel, Pools
 from fedsim.start import initial_groups
 from fedsim.store import atomic
-from fedsim.world import World, build
+from fedsim.world import World, build, check
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,7 @@ def simulate(request: Request, start_engine: Callable[[], Engine] | None, observ
         if request.resume:
             for note in atomic.remove_stray(request.folder):
                 observer.note(note)
+        check(scenario, request.base)
         engine = None if start_engine is None else start_engine()
         try:
             return _run(request, names, engine, observer)
@@ -108,19 +111,20 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
         for note in account.restore(state, item.layouts_after) if request.resume else ():
             observer.note(note)
         if engine is not None and state.round == 0:
-            first = item.phases[0] if item.phases else None
-            state.model.groups = initial_groups(world, item.model, item.key, item.architecture, first, engine, observer)
+            goal = item.goal_after(0)
+            state.model.groups = initial_groups(world, item.model, item.key, item.architecture, goal, engine, observer)
         try:
             MethodRun(item, world, costs, engine, evaluator, account, state, folder, observer).run()
         except KeyboardInterrupt:
             if account.started:  # with nothing written yet, going on is starting anew
                 account.checkpoint(state)
-            observer.note(f"{item.name}: stopped; rounds that are saved: {state.round}")
+            observer.note(f"{item.name}: {state.round} rounds are saved")
             raise
         if engine is not None and scenario.outputs.save_models:
             _save_model(world, item, state, folder)
         summary["methods"][item.name] = _method_summary(account, state)
         atomic.write_json(folder / run_folder.SUMMARY, summary)
+    _save_partition(world, folder)
     return summary
 
 
@@ -177,13 +181,23 @@ def _initial_state(world: World, item: Prepared) -> State:
 
 def _save_model(world: World, item: Prepared, state: State, folder: Path) -> None:
     """The final global model (and the tokenizer, where the data has one) as `transformers` saves them."""
-    last = item.phases[-1]
+    last = item.goal_after(state.round)
     labels: tuple[str, ...] = ()
     if world.tokens is not None:
         names: Mapping[str, tuple[str, ...]] = {**world.tokens.label_names, **world.tokens.tag_names}
         labels = names.get(last.objective.label, ())
     with atomic.replacing(folder / "models" / item.name) as temporary:
         write(temporary, item.architecture, last.head, state.model.groups, labels)
+        if world.files is not None and (world.files.tokens / "tokenizer").is_dir():
+            shutil.copytree(world.files.tokens / "tokenizer", temporary, dirs_exist_ok=True)
+
+
+def _save_partition(world: World, folder: Path) -> None:
+    """A table of how unequal the clients' data is: sizes, and labels where every sample has one."""
+    if world.shards is None or world.tokens is None:
+        return
+    labels = {name: codes for name, codes in world.tokens.labels.items() if (codes[world.shards.indices] >= 0).all()}
+    describe(world.shards, labels).round(4).to_csv(folder / "partition.csv", index_label="measure")
 
 
 def _method_summary(account: Account, state: State) -> dict[str, Any]:

@@ -15,10 +15,9 @@ from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.layout import HEAD, FloatArray, Layout, initialise, layouts
 from fedsim.model.pretrained import find, read_groups
 from fedsim.observe.observer import Observer
-from fedsim.phases import Phase
+from fedsim.phases import Goal
 from fedsim.plan import full
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import FurtherPretrain
 from fedsim.store import atomic
 from fedsim.world import World, cache_folder
 
@@ -33,34 +32,28 @@ def initial_groups(
     model: Model,
     key: str,
     architecture: Architecture,
-    phase: Phase | None,
+    goal: Goal,
     engine: Engine,
     observer: Observer,
 ) -> dict[str, FloatArray]:
-    """The global model before the first federated round, with the first phase's head.
+    """The global model before the first federated round, with the head of the first goal.
 
     Raises:
         UserError: the checkpoint lacks what is needed.
     """
-    mlm = _mlm_objective(world, model)
+    mlm = world.mlm_objective(model)
     pretrain = world.scenario.phases.pretrain
     groups, source = _fresh_or_loaded(world, model, key, architecture, Head("mlm"), mlm, observer)
     if pretrain is not None:
         groups = _pretrained(world, architecture, mlm, groups, source, engine, observer)
-    if phase is None or phase.head.kind == "mlm":
+    if goal.head.kind == "mlm":
         return groups
-    layout = layouts(architecture, phase.head)[HEAD]
+    layout = layouts(architecture, goal.head)[HEAD]
     if model.checkpoint is not None and pretrain is None:
-        loaded = read_groups(find(model.checkpoint, world.base, key), architecture, phase.head, key)
+        loaded = read_groups(find(model.checkpoint, world.base, key), architecture, goal.head, key)
         if HEAD in loaded:
             return {**groups, HEAD: loaded[HEAD]}
-    return {**groups, HEAD: initial_head(layout, world.scenario.seed, phase.objective)}
-
-
-def _mlm_objective(world: World, model: Model) -> Objective:
-    phase = world.scenario.phases.further_pretrain
-    fraction = FurtherPretrain.model_fields["mask_fraction"].default if phase is None else phase.mask_fraction
-    return Objective("mlm", "", fraction, model.mlm_positions == "all")
+    return {**groups, HEAD: initial_head(layout, world.scenario.seed, goal.objective)}
 
 
 def _fresh_or_loaded(

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from fedsim import rng
+from fedsim.data import files
 from fedsim.data.objective import DeclaredExamples, Examples, Objective
 from fedsim.data.partition import partition
 from fedsim.data.shards import Shards
@@ -19,7 +20,7 @@ from fedsim.fleet.devices import build as build_fleet
 from fedsim.model.architecture import Architecture, Head
 from fedsim.model.pretrained import find, read_architecture
 from fedsim.observe.observer import Observer
-from fedsim.scenario.data import DeclaredCorpus
+from fedsim.scenario.data import DeclaredCorpus, FileCorpus
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
 from fedsim.scenario.schema import Scenario
@@ -90,10 +91,16 @@ class World:
             )
         return architecture
 
+    def mlm_objective(self, model: Model) -> Objective:
+        """Masked-language modelling as further pre-training does it, or would with its defaults."""
+        phase = self.scenario.phases.further_pretrain
+        fraction = FurtherPretrain.model_fields["mask_fraction"].default if phase is None else phase.mask_fraction
+        return Objective("mlm", "", fraction, model.mlm_positions == "all")
+
     def objective(self, phase: FurtherPretrain | Finetune, model: Model) -> Objective:
         """What a phase learns."""
         if isinstance(phase, FurtherPretrain):
-            return Objective("mlm", "", phase.mask_fraction, model.mlm_positions == "all")
+            return self.mlm_objective(model)
         return Objective(phase.task.kind, phase.task.label)
 
     def head(self, objective: Objective, model: Model) -> Head:
@@ -120,6 +127,27 @@ class World:
                 key="phases.finetune.task.label",
             )
         return Head(kind, len(names[objective.label]))
+
+
+def check(scenario: Scenario, base: Path) -> None:
+    """What can be known in a moment, for mistakes to be told before an engine starts, which takes seconds.
+
+    Raises:
+        UserError: a file that the scenario names is not there, the fleet cannot be used, or nothing can be cached.
+    """
+    build_fleet(scenario.fleet, base, scenario.seed)
+    if isinstance(scenario.data.corpus, DeclaredCorpus):
+        return
+    cache = cache_folder()
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        fault = f"the cache folder cannot be made ({error.strerror}): name another one"
+        raise UserError(fault, file=cache, key="$FEDSIM_CACHE") from None
+    if not os.access(cache, os.W_OK | os.X_OK):
+        raise UserError("the cache folder cannot be written to: name another one", file=cache, key="$FEDSIM_CACHE")
+    if isinstance(scenario.data.corpus, FileCorpus):
+        files.check(scenario.data.corpus, base)
 
 
 def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> World:
@@ -153,10 +181,10 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
         seed=scenario.seed,
     )
     shards.save(folder / "shards")
-    files = WorldFiles(prepared, folder / "shards", scenario.seed)
+    where = WorldFiles(prepared, folder / "shards", scenario.seed)
     sizes = shards.sizes
     observer.note(
         f"{len(tokens.ids):,} samples, {tokens.vocabulary:,} tokens known; {len(shards):,} clients with "
         f"{sizes.min()} to {sizes.max()} samples (median {int(np.median(sizes))}); {len(central):,} kept central"
     )
-    return World(scenario, base, fleet, tokens, shards, central, files)
+    return World(scenario, base, fleet, tokens, shards, central, where)

@@ -123,8 +123,13 @@ frames.trip_times(run, "network").unstack("method")[["trips", "late", "median_s"
 # %%
 figures.traffic_figure(run)
 
+# %% [markdown]
+# What the methods train and send, with the computation as a share of training the full model: everything
+# (`flops_share`), and layers alone (`flops_layers_share`).
+
 # %%
-run.stages[["method", "phase", "stage", "rounds", "trained", "depth", "parameters_sent", "flops_layers_share"]]
+shares = dict.fromkeys(["depth", "parameters_sent", "flops_share", "flops_layers_share"], "first")
+run.stages.groupby(["method", "phase", "trained"], sort=False).agg({"rounds": "sum", **shares})
 
 # %% [markdown]
 # ## What was wasted

@@ -11,6 +11,7 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from fedsim.engine.ray_pool import RayEngine
+    from tests.command import Desk
 
 # Before any test module imports them: they read the environment once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -51,6 +52,7 @@ def ray_cluster(own_cache: Path) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        patch.delenv("RAY_ADDRESS", raising=False)
         ray.init(
             num_cpus=6,
             include_dashboard=False,
@@ -77,3 +79,11 @@ def pools(ray_cluster: None) -> Iterator[Callable[[int], "RayEngine"]]:
     yield pool
     for engine in started.values():
         engine.close()
+
+
+@pytest.fixture
+def work(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> "Desk":
+    """A folder to run the command in, with a scenario and its data."""
+    from tests.command import desk
+
+    return desk(tmp_path, capsys, monkeypatch)

@@ -13,6 +13,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,16 @@ def forked(work: Callable[[], None]) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def fedsim(*arguments: str) -> None:
+    sys.argv = ["fedsim", "scenario", *arguments]
+    cli.main()
+
+
 def main(scenario: Path, folder: Path, seed: int) -> None:
+    report = os.dup(1)
+    os.dup2(2, 1)
+    with suppress(SystemExit):  # imports and measures, once for all children, what each of them would
+        fedsim(str(scenario), "--out", str(folder.with_name("price")), "--price")
     draw = stream(seed, "kills")
     while True:
         begun = (folder / IDENTITY).is_file()
@@ -72,14 +82,10 @@ def main(scenario: Path, folder: Path, seed: int) -> None:
         change = int(draw.integers(MOST))
 
         def attempt(arguments: list[str] = arguments, change: int = change) -> None:
-            os.dup2(2, 1)
             die(folder, change, report)
-            sys.argv = ["fedsim", "scenario", *arguments, "--engine", "inline"]
-            cli.main()
+            fedsim(*arguments, "--engine", "inline")
 
-        report = os.dup(1)
         code = forked(attempt)
-        os.close(report)
         if code == 0:
             return
         if code != -signal.SIGKILL:

@@ -19,10 +19,10 @@ from fedsim.scenario.schema import Scenario
 from fedsim.simulation import Request, resumed, simulate
 
 CLIENTS = 8
-WORDS = (
+TEXT = (
     "the of and to in is it on at by as or an river mountain forest valley ocean desert summer winter quiet bright "
     "engine signal packet kernel buffer thread memory server client update"
-).split()
+)
 METHODS: dict[str, dict[str, Any]] = {
     "fedavg": {},
     "kept": {"kind": "fedavg", "optimizer_state": "keep", "weighting": "uniform"},
@@ -58,13 +58,13 @@ METHODS: dict[str, dict[str, Any]] = {
 
 def write_texts(folder: Path) -> None:
     """`train.jsonl` and `test.jsonl`: clients of unequal sizes, with a topic a sample."""
-    draw = rng.stream(5, "texts")
+    draw, vocabulary = rng.stream(5, "texts"), TEXT.split()
     for name, sizes in (("train", range(4, 4 + 3 * CLIENTS, 3)), ("test", [5] * CLIENTS)):
         lines = []
         for client, samples in enumerate(sizes):
             for _ in range(samples):
                 topic = int(draw.integers(3))
-                words = draw.choice(WORDS[topic * 5 :], int(draw.integers(3, 20)))
+                words = draw.choice(vocabulary[topic * 5 :], int(draw.integers(3, 20)))
                 row = {"text": " ".join(words), "client": f"c{client}", "topic": f"t{topic}"}
                 lines.append(json.dumps(row))
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")

@@ -1,5 +1,6 @@
 """The documentation is true where a machine can tell: links, scenarios, commands, options, modules, figures."""
 
+import runpy
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -25,6 +26,7 @@ from fedsim.trace.reader import Run, read_run
 
 from . import markdown
 from .markdown import PAGES, ROOT
+from .report.runs import run as handmade
 
 METHODS: Mapping[str, type[Config]] = {
     "centralized": options.Centralized,
@@ -213,3 +215,13 @@ def _layers_only(run: Run) -> dict[str, float]:
         share = (stages["flops_layers_share"] * stages["rounds"]).sum() / stages["rounds"].sum()
         work[str(method)] = float(share) * own["layers"] * (8 * h * h + 4 * h * f + 4 * h * tokens)
     return work
+
+
+def test_the_picture_is_drawn_from_a_run_and_fits_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fedsim.trace.reader.read_run", {"a-run": handmade()}.__getitem__)
+    draw = runpy.run_path(str(ROOT / "docs/make_picture.py"))["main"]
+    draw("a-run", str(tmp_path / "picture.png"))
+    for picture in (tmp_path / "picture.png", ROOT / "docs/quickstart.png"):
+        content = picture.read_bytes()
+        assert int.from_bytes(content[16:20]) == 1440  # the width, in a PNG's header
+        assert len(content) < 400_000

@@ -30,7 +30,7 @@ Pools = Callable[[int], RayEngine]
 def unbroken(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hashes:
     """Every method, in this process, from start to end."""
     found = hashes(runs.run(small(), world, tmp_path_factory.mktemp("unbroken") / "run"))
-    assert len({weights for weights, _ in found.values()}) == len({trace for _, trace in found.values()}) == len(METHODS)
+    assert all(len(set(column)) == len(METHODS) for column in zip(*found.values(), strict=True))
     return found
 
 
@@ -150,9 +150,7 @@ class Stopped(Wrapped):
 
 
 @pytest.mark.parametrize("every", [1, 3])
-def test_resumed_after_ctrl_c_before_the_first_round(
-    unbroken: Hashes, world: Path, tmp_path: Path, every: int
-) -> None:
+def test_resumed_after_ctrl_c_before_the_first_round(unbroken: Hashes, world: Path, tmp_path: Path, every: int) -> None:
     raw = small({"fedavg": {}}, outputs__checkpoint_every_rounds=every)
     with pytest.raises(KeyboardInterrupt):
         runs.run(raw, world, tmp_path / "run", lambda: Stopped(InlineEngine()))
@@ -227,7 +225,7 @@ def test_killed_at_many_places(unbroken: Hashes, world: Path, tmp_path: Path, se
     raw = small({name: METHODS[name] for name in names}, outputs__save_models=True)
     found, places = kills(raw, world, tmp_path, seed)
     assert found == {name: unbroken[name] for name in names}
-    assert len(places) > 15
+    assert len(places) > 25
     assert parts(places) >= {"checkpoints", "clients", "trace", "shards", "models"}, places
     # the optimizer of the machine with pooled data: one state for each of the two checkpoints
     assert len(list((tmp_path / "run" / "clients" / "centralized").rglob("*.safetensors"))) == 2
@@ -242,7 +240,6 @@ def command(*arguments: str) -> list[str]:
     ("number", "engine", "place", "code"),
     [
         (signal.SIGKILL, "ray", "clients/kept/000", -9),
-        (signal.SIGKILL, "inline", "checkpoints/kept/round-000002", -9),
         (signal.SIGTERM, "inline", "checkpoints/fedbt", 143),
         (signal.SIGINT, "ray", "checkpoints/kept/round-000001", 130),
     ],
@@ -253,7 +250,7 @@ def test_a_command_that_is_stopped_goes_on_with_the_other_engine(
     methods = {name: METHODS[name] for name in ("kept", "fedbt")}
     (world / "stopped.yaml").write_text(yaml.safe_dump(small(methods)))
     run = tmp_path / "run"
-    start = command(str(world / "stopped.yaml"), "--out", str(run), "--engine", engine, "--hosts", "2")
+    start = command(str(world / "stopped.yaml"), "--out", str(run), "--engine", engine)
     with subprocess.Popen(start, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
         while process.poll() is None and not (run / place).exists():
             time.sleep(0.01)

@@ -127,7 +127,9 @@ def _batch(head: Head, samples: int, length: int, positions: int) -> "Batch":
 
     from fedsim.model.local import Batch
 
-    targets = {"mlm": positions, "tokens": samples * length, "pooler": samples, "linear": samples, "mean": samples}[head.kind]
+    targets = {"mlm": positions, "tokens": samples * length, "pooler": samples, "linear": samples, "mean": samples}[
+        head.kind
+    ]
     return Batch(
         ids=torch.zeros(samples, length, dtype=torch.long),
         real=torch.ones(samples, length, dtype=torch.bool),

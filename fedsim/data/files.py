@@ -58,6 +58,17 @@ def load(spec: FileCorpus, base: Path, cache: Path, observer: Observer) -> Corpu
     return open_corpus(folder, fingerprint, sources, observer)
 
 
+def check(spec: FileCorpus, base: Path) -> None:
+    """Look for the files and their columns without reading them.
+
+    Raises:
+        UserError: One is missing, empty or a folder, or has not the columns that it must have.
+    """
+    for part, files in (("train", spec.train), ("test", spec.test)):
+        for file in (base / file.expanduser() for file in files):
+            _columns(spec, _reader(spec, file, part), file, part)
+
+
 def sha256(file: Path) -> str:
     """Hash of a file's content, hexadecimal.
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Self
 
 from fedsim.engine.tasks import Result, Task
+from fedsim.errors import UserError
 from fedsim.model.layout import FloatArray
 
 
@@ -17,6 +18,8 @@ class InlineEngine:
 
         from fedsim.engine.host import Host
 
+        if device == "cuda" and not torch.cuda.is_available():
+            raise UserError("is cuda, and torch finds no CUDA device here: use cpu", key="engine.device")
         # results differ in the last bit with the number of threads: every host has one
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)

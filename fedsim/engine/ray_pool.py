@@ -3,7 +3,9 @@
 import logging
 import os
 import signal
+import socket
 import threading
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
@@ -79,9 +81,11 @@ class RayEngine:
         if self.hosts > cores:
             raise UserError(f"{self.hosts} hosts asked for, the cluster has {cores} cores", key="engine.hosts")
         actor = ray.remote(HostActor)
+        # another pool of this process may be open, or be going away
+        mark = uuid.uuid4().hex[:6]
         self._actors: list[Any] = [
             actor.options(
-                name=f"fedsim host {i + 1} of {self.hosts} ({os.getpid()})",
+                name=f"fedsim host {i + 1} of {self.hosts} ({os.getpid()}-{mark})",
                 num_cpus=1,
                 num_gpus=gpus_per_host if device == "cuda" else 0,
                 max_restarts=-1,
@@ -191,7 +195,12 @@ class RayEngine:
 def _initialise(ray: Any, hosts: int | None, address: str | None) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
-    if address is None:
+    key = "engine.address"
+    if address is None and (address := os.environ.get("RAY_ADDRESS")):  # as it is within `ray job submit`
+        key = "$RAY_ADDRESS"
+    if address:
+        _knock(address, key)
+    else:
         # more hosts than cores are allowed here: they take turns, and results are the same
         options |= {"num_cpus": max(hosts or 0, os.cpu_count() or 1), "include_dashboard": True}
     on_sigterm = signal.getsignal(signal.SIGTERM)
@@ -200,10 +209,21 @@ def _initialise(ray: Any, hosts: int | None, address: str | None) -> None:
     except SystemExit as stop:  # a SIGTERM that came while Ray's own handler was in place
         raise Terminated from stop
     except ConnectionError as error:
-        raise UserError(
-            f"no Ray cluster at '{address}': start one, or leave the address out", key="engine.address"
-        ) from error
+        raise UserError(f"no Ray cluster at '{address}': start one, or leave the address out", key=key) from error
     finally:
         # Ray puts in a handler that would end the run without a checkpoint.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
+
+
+def _knock(address: str, key: str) -> None:
+    """Ray itself would try for minutes to reach a cluster that is not there."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host:
+        return  # a word that Ray knows, such as `auto`
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"nothing answers at '{address}' ({error}): start a cluster there, or leave the address out", key=key
+        ) from error

@@ -1,5 +1,6 @@
 """Progress on a terminal: live bars, and a line for every evaluated round."""
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Self
@@ -26,7 +27,7 @@ def observer_on(console: Console) -> "Bars | Lines":
 class Bars:
     """A bar for the method, with the round below it; one for each long step."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, now_s: Callable[[], float] = time.monotonic) -> None:
         label = Column(no_wrap=True, overflow="ellipsis", max_width=max(console.width - 46, 12))
         narrow, plain = console.width < 60, not console.encoding.startswith("utf")
         self._progress = Progress(
@@ -35,12 +36,13 @@ class Bars:
             BarColumn(bar_width=8 if narrow else 24),
             _Count(Column(no_wrap=True)),
             _Clock(Column(no_wrap=True)),
+            get_time=now_s,
         )
         self._method: TaskID | None = None
         self._start: RoundStart | None = None
         self._report: RoundReport | None = None
         self._share = 0.0
-        self._live = Live(get_renderable=self._view, console=console, refresh_per_second=8, transient=True)
+        self._live = Live(get_renderable=self.view, console=console, refresh_per_second=8, transient=True)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -87,16 +89,17 @@ class Bars:
         if report.quality or last:
             self._live.console.print(line(report), markup=False, highlight=False)
 
+    def view(self) -> RenderableType:
+        """What is drawn, several times a second."""
+        shown = [task for task in self._progress.tasks if task.id == self._method or (task.elapsed or 0.0) > QUICK_S]
+        return Group(*([self._progress.make_tasks_table(shown)] if shown else []), *self._detail())
+
     def _add(self, label: str, total: int | None, done: int) -> TaskID:
         return self._progress.add_task(label, total=total, completed=done, first=done, moved_s=0.0)
 
     def _advance(self, bar: TaskID, steps: float) -> None:
         elapsed_s = next(task.elapsed for task in self._progress.tasks if task.id == bar)
         self._progress.update(bar, advance=steps, moved_s=elapsed_s)
-
-    def _view(self) -> RenderableType:
-        shown = [task for task in self._progress.tasks if task.id == self._method or (task.elapsed or 0.0) > QUICK_S]
-        return Group(*([self._progress.make_tasks_table(shown)] if shown else []), *self._detail())
 
     def _detail(self) -> Iterator[RenderableType]:
         if (start := self._start) is None:

@@ -26,7 +26,7 @@ def comparison(methods: Mapping[str, Mapping[str, Any]], title: str = "") -> Gri
     """
     first = next(iter(methods.values()))
     rows: list[tuple[str, ...]] = []
-    sections = []
+    sections: list[int] = []
     for key in _quality_keys(methods):
         cells = (f"{m['quality'][key]:.4f}" if key in m["quality"] else "" for m in methods.values())
         rows.append((key.replace("/", " "), *cells))

@@ -1,6 +1,7 @@
 """What the user is told when something went wrong."""
 
 import os
+import shlex
 import sys
 import tempfile
 import time
@@ -15,13 +16,13 @@ from fedsim.errors import FedsimError, UserError
 LOG = "error.log"
 
 
-def tell(console: Console, error: Exception, folder: Path | None = None) -> int:
+def tell(console: Console, error: Exception, run: Path | None = None) -> int:
     """One message; the traceback goes to a file, or with FEDSIM_DEBUG=1 to the terminal too. Returns the exit code.
 
     Args:
         console: where the message goes.
         error: a UserError is what the user can change (2), anything else is a failure (1).
-        folder: the run's, for the file; None, or not there: a temporary one.
+        run: folder of the run that has begun, for the file; None: it goes among temporary files.
     """
     debug = os.environ.get("FEDSIM_DEBUG", "") not in ("", "0")
     if debug:
@@ -30,9 +31,17 @@ def tell(console: Console, error: Exception, folder: Path | None = None) -> int:
     console.print(Text.assemble(("error: ", "bold red"), message), highlight=False, soft_wrap=True)
     if isinstance(error, UserError):
         return 2
-    where = "" if debug else "; FEDSIM_DEBUG=1 shows it"
-    console.print(Text(f"the traceback is {_write(error, folder)}{where}", style="dim"), soft_wrap=True)
+    hints = [f"the traceback is {_write(error, run)}" + ("" if debug else "; FEDSIM_DEBUG=1 shows it")]
+    if run is not None:
+        hints.append(f"when the cause is gone, go on with: {going_on(run)}")
+    for hint in hints:
+        console.print(Text(hint), soft_wrap=True)
     return 1
+
+
+def going_on(folder: Path) -> str:
+    """The command that goes on with a run."""
+    return f"python -m fedsim scenario --resume {shlex.quote(str(folder))}"
 
 
 def _named(error: Exception) -> str:
@@ -40,12 +49,9 @@ def _named(error: Exception) -> str:
     return f"{type(error).__name__}: {text.splitlines()[0]}" if text else type(error).__name__
 
 
-def _write(error: Exception, folder: Path | None) -> str:
+def _write(error: Exception, run: Path | None) -> str:
     """Where the traceback was written, in words."""
-    if folder is not None and folder.is_dir():
-        file = folder / LOG
-    else:
-        file = Path(tempfile.gettempdir()) / f"fedsim-{os.getpid()}.log"
+    file = Path(tempfile.gettempdir()) / f"fedsim-{os.getpid()}.log" if run is None else run / LOG
     try:
         with file.open("a", encoding="utf-8") as log:
             print(time.strftime("%Y-%m-%d %H:%M:%S"), *sys.argv, file=log)

@@ -205,7 +205,7 @@ def _legs(axes: "Axes", run: "Run", by: By) -> None:
         axes.plot(left, place, marker=style["marker"], color=style["color"], markersize=4, clip_on=False)
     for leg, colour in _LEG_COLOURS.items():
         axes.barh(0, 0, color=colour, label=leg.removesuffix("_s"))
-    axes.legend(fontsize=8, frameon=False, loc="lower right")
+    axes.legend(fontsize=8, loc="lower right", edgecolor="none", framealpha=0.8)
     _categories(axes, classes)
     _dress(axes, f"mean time of each leg, {unit}", "", grid="x")
 

@@ -81,7 +81,9 @@ def trip_times(run: "Run", by: By) -> "pd.DataFrame":
     how: Any = {"trips": "sum", "late": "mean", "median_s": "median", **dict.fromkeys(LEGS, "mean")}
     table = trips.groupby([by, "method"]).agg(how)
     slowest = table["median_s"].groupby(level=0).max().sort_values(ascending=False).index
-    return table.loc[[(name, method) for name in slowest for method in run.methods if (name, method) in table.index]]
+    order = [(name, method) for name in slowest for method in run.methods if (name, method) in table.index]
+    ordered: pd.DataFrame = table.loc[order]
+    return ordered
 
 
 def wasted(run: "Run") -> "pd.DataFrame":

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 from rich.cells import cell_len
 from rich.console import Console
@@ -72,4 +73,5 @@ def _list(console: Console, grid: Grid) -> None:
         console.print(Text(row[0], style="bold"))
         for header, cell in zip(grid.headers[1:], row[1:], strict=True):
             if cell.strip():
-                console.print(Text(f"  {' '.join(header.split())}: {' '.join(cell.split())}"))
+                text = " ".join(f"{header}: {cell}".split())
+                console.print(Text(fill(text, console.width, initial_indent="  ", subsequent_indent="    ")))

@@ -54,6 +54,18 @@ def load(path: Path, overrides: Sequence[str] = ()) -> Loaded:
     return Loaded(scenario, path, text, tuple(overrides))
 
 
+def locate(loaded: Loaded, error: UserError) -> UserError:
+    """A mistake that was found after loading, with the place in the scenario where its key was written."""
+    if error.file is not None or error.key is None or error.key.split(".")[0] not in Scenario.model_fields:
+        return error
+    document, _ = read(loaded.path)
+    for assignment in loaded.overrides:
+        override(document, assignment)
+    around = [key for key in document.places if key and f"{error.key}.".startswith(f"{dotted(key)}.")]
+    place = document.places[max(around, key=len)] if around else Place(str(loaded.path))
+    return UserError(error.message, file=place.file, line=place.line, key=error.key)
+
+
 def _together(faults: list[tuple[Place, Key, str]]) -> UserError:
     """All mistakes in one error, those of the file in its order first."""
     faults = sorted(faults, key=lambda fault: (fault[0].line is None, fault[0].line or 0))

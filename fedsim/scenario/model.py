@@ -32,7 +32,7 @@ class Model(Config):
     mlm_positions: Literal["masked", "all"] = "masked"
     """Where the vocabulary logits are computed: at masked positions only (same loss and gradients) or at all."""
     classifier: Literal["pooler", "linear", "mean"] = "pooler"
-    """Head of sequence classification: the family's own pooler and linear layer, or one linear layer on [CLS] or the mean."""
+    """Sequence classification: the family's own head with its pooling layer, or a linear layer on [CLS] or the mean."""
 
     def problems(self) -> Iterator[Problem]:
         """Sizes are given once, and the heads share the width evenly."""

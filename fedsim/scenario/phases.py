@@ -16,6 +16,8 @@ class Optimizer(Config):
     """`torch.optim.SGD` or `torch.optim.AdamW`."""
     learning_rate: Positive = 5e-5
     """Step size."""
+    head_learning_rate: Positive | None = None
+    """Step size of the head, which often starts from random numbers on a trained body; null: as everything else."""
     weight_decay: NonNegative = 0.0
     """Decay of matrices; biases and LayerNorm have none."""
     momentum: Rate = 0.0

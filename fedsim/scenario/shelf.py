@@ -43,12 +43,12 @@ def find(name_or_path: str, places: Sequence[Path] | None = None) -> Path:
     Raises:
         UserError: there is no such file, or no scenario of that name; says which names are near.
     """
-    given = Path(name_or_path)
+    given, known = Path(name_or_path), _known(folders() if places is None else places)
     if given.suffix in ENDINGS or len(given.parts) > 1:
         if not given.is_file():
-            raise UserError("there is no such file", file=given)
+            hint = f"; did you mean the scenario '{given.stem}'?" if given.stem in known else ""
+            raise UserError(f"there is no such file{hint}", file=given)
         return given
-    known = _known(folders() if places is None else places)
     if name_or_path not in known:
         names = choose(name_or_path, known) if known else "and there are no others"
         raise UserError(f"there is no scenario '{name_or_path}'; {names}")

@@ -3,11 +3,13 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from fedsim.model.local import Batch, LocalModel, Part
+from fedsim.model.layout import HEAD
+from fedsim.model.local import Batch, LocalModel
 from fedsim.scenario.phases import Optimizer
 
 OptimizerState = dict[str, Tensor]
@@ -39,7 +41,7 @@ def train(
         model: loaded; its trained parts change.
         batches: what to train on.
         optimizer: its kind and constants.
-        learning_rate: step size.
+        learning_rate: step size; the head's own, where the optimizer has one, goes before it.
         clip_norm: largest norm of the gradient over all trained parameters.
         state: optimizer state left by an earlier call with the same trained parts.
         autocast: run forward and backward in bfloat16.
@@ -49,6 +51,7 @@ def train(
     if state:
         _restore(steps, state)
     factors = None if schedule is None else iter(schedule)
+    rates = [group["lr"] for group in steps.param_groups]
     grads = [part.grad for part in model.trained.values() if part.grad is not None]
     context: AbstractContextManager[object] = (
         torch.autocast(model.device.type, dtype=torch.bfloat16) if autocast else nullcontext()
@@ -67,8 +70,8 @@ def train(
             _clip(grads, clip_norm)
         if factors is not None:
             factor = next(factors)
-            for group in steps.param_groups:
-                group["lr"] = learning_rate * factor
+            for group, rate in zip(steps.param_groups, rates, strict=True):
+                group["lr"] = rate * factor
         steps.step()
         total += loss.detach().to("cpu", torch.float64) * predicted
         targets += predicted
@@ -77,28 +80,19 @@ def train(
 
 def _build(model: LocalModel, optimizer: Optimizer, learning_rate: float) -> torch.optim.Optimizer:
     """One optimizer over the parts' vectors: elementwise the same as over the tensors inside them, and quicker."""
-    decayed = [piece for part in model.trained.values() if (piece := _piece(part, 0, part.layout.decayed)) is not None]
-    plain = [
-        piece
-        for part in model.trained.values()
-        if (piece := _piece(part, part.layout.decayed, part.layout.size)) is not None
-    ]
-    groups = [
-        {"params": pieces, "weight_decay": decay}
-        for pieces, decay in ((decayed, optimizer.weight_decay), (plain, 0.0))
-        if pieces
-    ]
+    rates = {False: learning_rate, True: optimizer.head_learning_rate or learning_rate}
+    groups: dict[tuple[float, float], list[Tensor]] = {}
+    for name, part in model.trained.items():
+        ends = (0, part.layout.decayed, part.layout.size)
+        for (start, stop), decay in zip(pairwise(ends), (optimizer.weight_decay, 0.0), strict=True):
+            if start < stop and part.grad is not None:
+                piece = part.flat[start:stop].detach()
+                piece.grad = part.grad[start:stop]
+                groups.setdefault((rates[name == HEAD], decay), []).append(piece)
+    settings = [{"params": pieces, "lr": rate, "weight_decay": decay} for (rate, decay), pieces in groups.items()]
     if optimizer.kind == "sgd":
-        return torch.optim.SGD(groups, lr=learning_rate, momentum=optimizer.momentum, foreach=False)
-    return torch.optim.AdamW(groups, lr=learning_rate, betas=optimizer.betas, eps=optimizer.eps, fused=True)
-
-
-def _piece(part: Part, start: int, stop: int) -> Tensor | None:
-    if part.grad is None or start == stop:
-        return None
-    piece = part.flat[start:stop].detach()
-    piece.grad = part.grad[start:stop]
-    return piece
+        return torch.optim.SGD(settings, momentum=optimizer.momentum, foreach=False)
+    return torch.optim.AdamW(settings, betas=optimizer.betas, eps=optimizer.eps, fused=True)
 
 
 def _clip(grads: list[Tensor], most: float) -> None:

@@ -32,6 +32,7 @@ TINY_DISTILBERT = Architecture("distilbert", 211, 24, 3, 3, 40, 64, 0.1)
 MLM = Head("mlm")
 POOLER = Head("pooler", 13)
 LINEAR = Head("linear", 13)
+MEAN = Head("mean", 13)
 TAGS = Head("tokens", 5)
 
 
@@ -156,7 +157,8 @@ def _linear(encoder: nn.Module, layers: list[nn.Module], a: Architecture, head: 
 
     def logits(ids: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
         hidden: Tensor = encoder(ids, mask).last_hidden_state
-        out: Tensor = linear(dropout(hidden[:, 0] if head.kind == "linear" else hidden.flatten(0, 1)))
+        seen = {"linear": hidden[:, 0], "mean": hidden.mean(1)}.get(head.kind, hidden.flatten(0, 1))
+        out: Tensor = linear(dropout(seen))
         return out
 
     return Reference(encoder, layers, logits, nn.ModuleList([encoder, linear, dropout]))
@@ -164,7 +166,7 @@ def _linear(encoder: nn.Module, layers: list[nn.Module], a: Architecture, head: 
 
 def positions_of(head: Head, samples: int, length: int, masked: int) -> int:
     """How many positions the head is evaluated at."""
-    return {"mlm": masked, "pooler": samples, "linear": samples, "tokens": samples * length}[head.kind]
+    return {"mlm": masked, "pooler": samples, "linear": samples, "mean": samples, "tokens": samples * length}[head.kind]
 
 
 def batch(samples: int, length: int, positions: int, device: str) -> tuple[Tensor, Tensor, Tensor]:

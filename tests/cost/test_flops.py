@@ -15,6 +15,7 @@ from tests.cost.oracles import (
     BERT_BASE,
     DISTILBERT,
     LINEAR,
+    MEAN,
     MLM,
     POOLER,
     TAGS,
@@ -31,7 +32,7 @@ from tests.cost.oracles import (
 )
 
 Size = tuple[int, int, int]
-HEADS = pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, TAGS], ids=lambda head: head.kind)
+HEADS = pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, MEAN, TAGS], ids=lambda head: head.kind)
 
 
 def plans(depth: int) -> list[Plan]:

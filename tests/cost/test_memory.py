@@ -15,6 +15,7 @@ from fedsim.scenario.phases import Optimizer
 from tests.cost.oracles import (
     BERT_BASE,
     LINEAR,
+    MEAN,
     MLM,
     POOLER,
     TAGS,
@@ -78,7 +79,7 @@ PLANS = [
 
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT], ids=["bert", "distilbert"])
-@pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, TAGS], ids=lambda head: head.kind)
+@pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, MEAN, TAGS], ids=lambda head: head.kind)
 def test_prediction_is_what_real_training_saves(architecture: Architecture, head: Head, dropout: float) -> None:
     for one in PLANS if head is MLM else PLANS[:4]:
         shape = LocalShape.of(replace(architecture, dropout=dropout), head, one)

@@ -118,3 +118,15 @@ def test_a_batch_without_targets_is_passed_over() -> None:
     update = train(model, [empty, *batches(1)], SGD, learning_rate=0.1)
     assert np.isfinite(update.loss)
     assert all(bool(torch.isfinite(part.flat).all()) for part in model.parts.values())
+
+
+def test_the_head_can_have_a_step_size_of_its_own() -> None:
+    slow, quick = local(), local()
+    before = {name: part.flat.clone() for name, part in slow.parts.items()}
+    plain = Optimizer(kind="sgd", learning_rate=0.1)
+    train(slow, batches(1), plain, learning_rate=0.1)
+    train(quick, batches(1), plain.model_copy(update={"head_learning_rate": 0.4}), learning_rate=0.1)
+    for name in before:
+        factor = 4.0 if name == "head" else 1.0
+        moved, wanted = quick.parts[name].flat - before[name], factor * (slow.parts[name].flat - before[name])
+        assert torch.allclose(moved, wanted, atol=1e-6)

@@ -1,0 +1,107 @@
+"""Ray hosts: every task is done once, whatever happens to a host."""
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+
+from fedsim.engine.ray_pool import ATTEMPTS, RayEngine
+from fedsim.engine.tasks import Task
+from fedsim.errors import FedsimError, UserError
+from tests.engine.tasks import measure
+
+Pools = Callable[[int], RayEngine]
+
+
+class Poison:
+    """Ends the process that reads it, as a task that needs too much memory does."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
+
+
+def indices(engine: RayEngine, tasks: list[Task]) -> list[int]:
+    return sorted(result.index for result in engine.run(tasks, "measure"))
+
+
+def test_every_task_once(pools: Pools) -> None:
+    engine = pools(2)
+    assert engine.hosts == 2
+    results = list(engine.run([measure(index, cost=index % 3) for index in range(9)], "measure"))
+    assert sorted(result.index for result in results) == list(range(9))
+    assert {result.host for result in results} <= {"Host 1 of 2", "Host 2 of 2"}
+    assert list(engine.run([], "nothing")) == []
+
+
+def test_the_longest_task_goes_first(pools: Pools) -> None:
+    costs = [3.0, 9.0, 1.0, 9.0]
+    results = list(pools(1).run([measure(index, cost=cost) for index, cost in enumerate(costs)], "measure"))
+    assert [result.index for result in results] == [1, 3, 0, 2]
+
+
+def test_hosts_fetch_what_is_published(pools: Pools) -> None:
+    engine = pools(2)
+    engine.publish("group", 0, np.zeros(4, np.float32))
+    assert indices(engine, [measure(index, group=0) for index in range(4)]) == [0, 1, 2, 3]
+    engine.publish("group", 1, np.ones(4, np.float32))
+    assert indices(engine, [measure(index, group=1) for index in range(4)]) == [0, 1, 2, 3]
+
+
+def test_an_error_on_a_host_names_the_work_and_the_cause(pools: Pools) -> None:
+    nonsense = Task(0, 1.0, measure(0).shape, "", {})
+    with pytest.raises(FedsimError, match=r"making nonsense failed on host \d: TypeError\('unknown task Task'\)"):
+        list(pools(2).run([nonsense], "making nonsense"))
+    assert indices(pools(2), [measure(0)]) == [0]
+
+
+def test_more_hosts_than_cores_are_refused(ray_cluster: None) -> None:
+    with pytest.raises(UserError, match=r"engine\.hosts: 500 hosts asked for, the cluster has 6 cores"):
+        RayEngine(500)
+
+
+def test_a_dead_host_comes_back_and_nothing_is_lost(pools: Pools) -> None:
+    engine = pools(2)
+    engine.publish("group", 5, np.ones(4, np.float32))
+    before = engine.processes()
+    os.kill(before[0], signal.SIGKILL)
+    for _ in range(3):  # while it is down, the other host does the work
+        assert indices(engine, [measure(index, group=5) for index in range(6)]) == list(range(6))
+    after = engine.processes()
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+    events = engine.events()
+    assert 1 <= len(events) <= 2  # at most what it had been given when it was found dead
+    assert all(kind == "host_died" and text.startswith("host 1 died on task") for kind, text in events)
+    assert engine.events() == []
+
+
+def test_a_task_that_kills_its_host_again_and_again_ends_the_run(ray_cluster: None) -> None:
+    with RayEngine(2) as engine:
+        deadly = replace(measure(0, cost=5.0), prefix=Poison())  # type: ignore[arg-type]
+        with pytest.raises(FedsimError, match=f"killed its host {ATTEMPTS} times: .*fewer engine.hosts"):
+            list(engine.run([deadly, measure(1)], "deadly"))
+        told = [text for _, text in engine.events() if "task 0" in text]
+        assert [re.findall(r"attempt (\d)", text) for text in told] == [["1"], ["2"], ["3"]]
+
+
+def test_a_host_that_cannot_start_says_why(ray_cluster: None) -> None:
+    with (
+        RayEngine(1, device="nonsense") as engine,
+        pytest.raises(FedsimError, match=r"host 1 died and cannot be started again: RuntimeError: .*nonsense"),
+    ):
+        list(engine.run([measure(0)], "measure"))
+
+
+def test_closing_ends_the_hosts_and_leaves_the_cluster(ray_cluster: None) -> None:
+    import ray
+
+    with RayEngine(1) as engine:
+        (process,) = engine.processes()
+    psutil.Process(process).wait(30)
+    assert ray.is_initialized()
