@@ -117,6 +117,9 @@ class Bench:
 
 def main() -> None:
     """Time everything and write it down; exit code 1 where a system failed or reached other weights."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     options = _options()
     with tempfile.TemporaryDirectory(prefix="fedsim-bench-") as temporary:
         work = Path(temporary)

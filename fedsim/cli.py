@@ -69,8 +69,9 @@ def scenario(
     else:
         assert loaded is not None
         request = fresh(loaded, method or [], out, price)
-    config = place(request, where)
-    with _told(request.folder, loaded, where), observer_on(console(stderr=True)) as observer:
+    numbered = request.folder if resume is None and out is None else None
+    with _told(request.folder, loaded, where, numbered), observer_on(console(stderr=True)) as observer:
+        config = place(request, where)
         summary = simulate(request, None if config is None else _starter(config, observer), observer)
     if as_json:
         _print_json(summary)
@@ -124,11 +125,11 @@ def main() -> NoReturn:
 
 
 @contextmanager
-def _told(folder: Path, loaded: "Loaded | None", where: Mapping[str, Any]) -> Iterator[None]:
+def _told(folder: Path, loaded: "Loaded | None", where: Mapping[str, Any], numbered: Path | None) -> Iterator[None]:
     """What ends a run before its end is said in one message and in the exit code."""
     from fedsim.interrupt import Terminated
     from fedsim.report.failure import going_on, tell
-    from fedsim.request import by_option
+    from fedsim.request import by_option, release
     from fedsim.run_folder import is_run
     from fedsim.scenario.load import locate
 
@@ -141,6 +142,8 @@ def _told(folder: Path, loaded: "Loaded | None", where: Mapping[str, Any]) -> It
         raise typer.Exit(143 if isinstance(stop, Terminated) else 130) from None
     except Exception as error:
         if isinstance(error, UserError):
+            if numbered is not None:
+                release(numbered)
             error = by_option(error, where)
             error = locate(loaded, error) if loaded else error
         raise typer.Exit(tell(console(stderr=True), error, folder if is_run(folder) else None)) from None

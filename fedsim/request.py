@@ -1,7 +1,9 @@
 """What to run and where to compute, from the options of the command line."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,11 @@ _OPTIONS = {"kind": "--engine", "hosts": "--hosts", "address": "--address"}
 
 
 def fresh(loaded: Loaded, methods: Sequence[str], out: Path | None, price: bool) -> Request:
-    """A new run of a scenario; its folder is `out`, or a new one in the scenario's."""
+    """A new run of a scenario, in `out` or in a new folder among the scenario's.
+
+    Raises:
+        UserError: no folder can be made there.
+    """
     folder = out or _free(Path(loaded.scenario.outputs.folder), loaded.scenario.name)
     return Request(loaded.scenario, loaded.base, folder, tuple(methods), price)
 
@@ -75,9 +81,22 @@ def by_option(error: UserError, where: Mapping[str, Any]) -> UserError:
     return UserError(error.message, file=error.file, line=error.line, key=_OPTIONS[key])
 
 
+def release(folder: Path) -> None:
+    """Take back a folder that `fresh` made, where nothing came of the run."""
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
 def _free(parent: Path, name: str) -> Path:
-    """parent/name-1, or the first number that is free."""
-    number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
-    return parent / f"{name}-{number}"
+    """parent/name-1, or the first number that is free; it is made here, lest a run that begins just now take it too."""
+    for number in count(1):
+        folder = parent / f"{name}-{number}"
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise UserError(f"cannot be written to ({error.strerror}): choose an --out", file=folder) from error
+        return folder
+    raise AssertionError

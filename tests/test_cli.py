@@ -9,8 +9,10 @@ import pytest
 
 from fedsim import simulation
 from fedsim.observe.lines import Lines
+from fedsim.request import fresh
+from fedsim.scenario.load import load
 from fedsim.store import RunLock
-from tests.command import Desk, interrupt
+from tests.command import SCENARIO, Desk, interrupt
 
 NUMBERS = {
     "quality",
@@ -96,6 +98,19 @@ def test_prices_come_with_the_stages(work: Desk) -> None:
     rows = [line for line in ended.out.splitlines() if "layer 0, head" in line]
     assert len(rows) == 1
     assert "│ 2,674 │" in " ".join(rows[0].split())  # a layer of 2,224, and a head of 304 and 146 tokens
+
+
+def test_a_run_without_rounds_has_no_stages(work: Desk) -> None:
+    federated = SCENARIO[SCENARIO.index("  further_pretrain:") : SCENARIO.index("methods:")]
+    work.write((federated, ""))
+    for options in ((), ("--price",)):
+        folder = f"a{len(options)}"
+        ended = work.run("scenario", "mine.yaml", "--out", folder, *options)
+        assert ended.code == 0, ended.err
+        shown = work.run("show", folder)
+        assert shown.code == 0, shown.err
+        assert "\nstages\n" not in shown.out
+        assert "│ rounds" in shown.out
 
 
 def test_runs_are_compared_by_name_or_by_path(work: Desk) -> None:
@@ -247,7 +262,27 @@ def test_the_command_works_where_little_does(work: Desk) -> None:
     out, err = typo.communicate(timeout=60)
     assert (typo.returncode, out) == (2, "")
     assert err.startswith("error: --set modle.layers=3: modle: unknown key; did you mean 'model'?")
+    nobody = work.start("scenario", "mine.yaml", "--engine", "ray", "--address", "127.0.0.1:1", "--out", "a")
+    out, err = nobody.communicate(timeout=60)
+    assert (nobody.returncode, out) == (2, "")
+    assert "error: --address: nothing answers at '127.0.0.1:1'" in err
+    assert not (work.folder / "a").exists()
     usage = work.start("scenario", "--hosts", "two")
     out, err = usage.communicate(timeout=60)
     assert (usage.returncode, out) == (2, "")
     assert "--hosts" in err
+
+
+def test_runs_that_begin_together_get_folders_of_their_own(work: Desk) -> None:
+    loaded = load(work.folder / "mine.yaml")
+    folders = [fresh(loaded, [], None, price=True).folder for _ in range(3)]
+    assert [str(folder) for folder in folders] == ["runs/mine-1", "runs/mine-2", "runs/mine-3"]
+    ended = work.run("scenario", "mine.yaml", "--price", "--method", "fedbtt")
+    assert ended.code == 2
+    assert sorted(Path("runs").iterdir()) == folders
+    (work.folder / "file").write_text("")
+    refused = work.run("scenario", "mine.yaml", "--price", "--set", "outputs.folder=file")
+    assert (refused.code, refused.err) == (
+        2,
+        "error: file/mine-1: cannot be written to (Not a directory): choose an --out\n",
+    )
