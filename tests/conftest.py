@@ -54,7 +54,7 @@ def ray_cluster(own_cache: Path) -> Iterator[None]:
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         patch.delenv("RAY_ADDRESS", raising=False)
         ray.init(
-            num_cpus=6,
+            num_cpus=9,
             include_dashboard=False,
             object_store_memory=200_000_000,
             logging_level=logging.ERROR,

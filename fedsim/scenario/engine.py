@@ -29,7 +29,10 @@ class Engine(Config):
     """Share of a round's clients that may fail unexpectedly before the run stops."""
 
     def problems(self) -> Iterator[Problem]:
-        """A share of a GPU needs a GPU."""
+        """A share of a GPU needs a GPU; hosts and addresses are Ray's."""
+        for name in ("hosts", "address"):
+            if self.kind == "inline" and getattr(self, name) is not None:
+                yield Problem((name,), "goes with kind: ray, kind is inline")
         if self.device == "cpu" and self.changed("gpus_per_host"):
             yield Problem(("gpus_per_host",), "goes with device: cuda, device is cpu")
 

@@ -61,7 +61,7 @@ def test_an_error_on_a_host_names_the_work_and_the_cause(pools: Pools) -> None:
 
 
 def test_more_hosts_than_cores_are_refused(ray_cluster: None) -> None:
-    with pytest.raises(UserError, match=r"engine\.hosts: 500 hosts asked for, the cluster has 6 cores"):
+    with pytest.raises(UserError, match=r"engine\.hosts: 500 hosts asked for, the cluster has 9 cores"):
         RayEngine(500)
 
 

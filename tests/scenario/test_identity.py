@@ -10,8 +10,8 @@ WITHOUT_EFFECT = [
     "name=other",
     "summary=other",
     "engine.kind=ray",
-    "engine.hosts=3",
-    "engine.address=auto",
+    "engine={kind: ray, hosts: 3}",
+    "engine={address: auto}",
     "outputs.folder=elsewhere",
     "outputs.checkpoint_every_rounds=5",
     # Written out, but the default
