@@ -93,7 +93,7 @@ def test_every_local_model_has_the_depth_asked_for_and_trains_real_layers(depth:
         slots = local.slots(np.random.default_rng(0))
         assert len(slots) == depth
         assert all(isinstance(slots[position], int) for position in trained)
-        assert list(slots) == sorted(slots)  # type: ignore[type-var]
+        assert list(slots) == sorted(slots)
 
 
 def test_scenario_entries_build_their_methods() -> None:
