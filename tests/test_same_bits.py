@@ -124,7 +124,7 @@ def test_resumed_again_and_again_on_other_engines(
     engines: list[Callable[[], Dying]] = [
         lambda: Dying(InlineEngine(), 14),
         lambda: Dying(lent(pools, 2, tmp_path), 16),
-        lambda: Dying(lent(pools, 2 + every % 2, tmp_path), 20),
+        lambda: Dying(lent(pools, 1 + every % 2, tmp_path), 20),
     ]
     with pytest.raises(Killed):
         runs.run(small(methods, outputs__checkpoint_every_rounds=every), world, out, engines[0])

@@ -41,7 +41,7 @@ class Run:
     @property
     def methods(self) -> tuple[str, ...]:
         """The methods that were run, in the scenario's order."""
-        return tuple(self.summary["methods"])
+        return tuple(name for name in self.scenario["methods"] if name in self.summary["methods"])
 
     def trace_sha256(self, method: str) -> str:
         """The hash of a method's trace, computed anew from the values in its Parquet files.
@@ -82,7 +82,10 @@ def read_run(path: str | Path) -> Run:
     if not (folder / SUMMARY).is_file():
         raise UserError(f"this run has not ended (no {SUMMARY} yet): wait for it, or go on with --resume", file=folder)
     summary = _json(folder / SUMMARY)
-    sources = [trace_folder(folder, method) for method in summary["methods"]]
+    if not isinstance(summary.get("methods"), dict):
+        raise UserError("damaged: it lists no methods", file=folder / SUMMARY)
+    run = [method for method in scenario["methods"] if method in summary["methods"]]
+    sources = [trace_folder(folder, method) for method in run]
     traces = [(source, Manifest.load(source)) for source in sources]
     frames = {table.name: _frame(table, traces) for table in TABLES.values()}
     return Run(folder, scenario, summary, **frames)

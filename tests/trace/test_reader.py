@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
             if round_ != 1:
                 writer.flush()
     (run / "scenario.json").write_text(json.dumps({"name": "test", "methods": {method: {} for method in METHODS}}))
-    (run / "run.json").write_text(json.dumps({"total": 1}))
+    (run / "run.json").write_text(json.dumps({"total": 1, "methods": {method: {} for method in METHODS}}))
     return run
 
 
@@ -38,7 +38,7 @@ def manifest(folder: Path, method: str = "zeta") -> Path:
 def test_frames_hold_all_methods_in_the_scenario_s_order(folder: Path) -> None:
     run = read_run(str(folder))
     assert run.path == folder
-    assert (run.methods, run.summary) == (METHODS, {"total": 1})
+    assert (run.methods, run.summary) == (METHODS, {"total": 1, "methods": {"zeta": {}, "alpha": {}}})
     for name, table in TABLES.items():
         frame = getattr(run, name)
         assert list(frame.columns) == table.schema.names
@@ -70,7 +70,7 @@ def test_tables_without_rows_have_their_columns(tmp_path: Path) -> None:
     writer.seal(0)
     writer.flush()
     (tmp_path / "scenario.json").write_text('{"methods": {"m": {}}}')
-    (tmp_path / "run.json").write_text("{}")
+    (tmp_path / "run.json").write_text('{"methods": {"m": {}}}')
     run = read_run(tmp_path)
     for name, table in TABLES.items():
         assert list(getattr(run, name).columns) == table.schema.names
@@ -159,6 +159,13 @@ def test_a_trace_of_a_newer_fedsim(folder: Path) -> None:
         read_run(folder)
 
 
+def test_methods_that_were_not_run_are_left_out(folder: Path) -> None:
+    (folder / "run.json").write_text(json.dumps({"methods": {METHODS[0]: {}}}))
+    run = read_run(folder)
+    assert run.methods == (METHODS[0],)
+    assert set(run.rounds["method"]) == {METHODS[0]}
+
+
 def test_not_a_finished_run(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"missing: not the folder of a run: it has no scenario\.json"):
         read_run(tmp_path / "missing")
@@ -169,6 +176,9 @@ def test_not_a_finished_run(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="this run has not ended"):
         read_run(folder)
     (folder / "run.json").write_text("{}")
+    with pytest.raises(UserError, match=r"run\.json: damaged: it lists no methods"):
+        read_run(folder)
+    (folder / "run.json").write_text(json.dumps({"methods": {method: {} for method in METHODS}}))
     manifest(folder).unlink()
     with pytest.raises(UserError, match=r"trace/zeta: no manifest\.json"):
         read_run(folder)
