@@ -81,6 +81,7 @@ def test_a_dead_host_comes_back_and_nothing_is_lost(pools: Pools) -> None:
     assert engine.events() == []
 
 
+@pytest.mark.slow
 def test_a_task_that_kills_its_host_again_and_again_ends_the_run(ray_cluster: None) -> None:
     with RayEngine(2) as engine:
         deadly = replace(measure(0, cost=5.0), prefix=Poison())  # type: ignore[arg-type]
