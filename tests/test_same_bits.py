@@ -222,11 +222,10 @@ def test_killed_again_and_again(unbroken: Hashes, world: Path, tmp_path: Path) -
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_at_many_places(unbroken: Hashes, world: Path, tmp_path: Path, seed: int) -> None:
+def test_killed_at_many_places(unbroken: Hashes, world: Path, tmp_path: Path) -> None:
     names = ("kept", "centralized")
     raw = small({name: METHODS[name] for name in names}, outputs__save_models=True)
-    found, places = kills(raw, world, tmp_path, seed)
+    found, places = kills(raw, world, tmp_path, 1)
     assert found == {name: unbroken[name] for name in names}
     assert len(places) > 25
     assert parts(places) >= {"checkpoints", "clients", "trace", "shards", "models"}, places

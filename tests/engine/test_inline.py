@@ -34,7 +34,7 @@ def test_a_host_takes_a_group_when_a_task_wants_it_and_just_once_a_version() -> 
         assert engine._host._groups["a"][1].tolist() == [7, 7, 7]
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
-def test_no_gpu_is_said_at_once() -> None:
+def test_no_gpu_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match="no CUDA device"):
         InlineEngine("cuda")
