@@ -39,6 +39,7 @@ def test_every_task_once(pools: Pools) -> None:
     assert list(engine.run([], "nothing")) == []
 
 
+@pytest.mark.slow
 def test_the_longest_task_goes_first(pools: Pools) -> None:
     costs = [3.0, 9.0, 1.0, 9.0]
     results = list(pools(1).run([measure(index, cost=cost) for index, cost in enumerate(costs)], "measure"))
@@ -91,6 +92,7 @@ def test_a_task_that_kills_its_host_again_and_again_ends_the_run(ray_cluster: No
         assert [re.findall(r"attempt (\d)", text) for text in told] == [["1"], ["2"], ["3"]]
 
 
+@pytest.mark.slow
 def test_a_host_that_cannot_start_says_why(ray_cluster: None) -> None:
     with (
         RayEngine(1, device="nonsense") as engine,
@@ -99,6 +101,7 @@ def test_a_host_that_cannot_start_says_why(ray_cluster: None) -> None:
         list(engine.run([measure(0)], "measure"))
 
 
+@pytest.mark.slow
 def test_closing_ends_the_hosts_and_leaves_the_cluster(ray_cluster: None) -> None:
     import ray
 
