@@ -11,11 +11,11 @@ import numpy as np
 from fedsim.clock.trips import OUTCOMES, Outcome, Trips
 from fedsim.cost.flops import Flops, flops, layers_only_units
 from fedsim.cost.parameters import local_size, trained_size
-from fedsim.cost.price import PlanCost, Prices
 from fedsim.data.work import Work
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.layout import Layout
 from fedsim.plan import full
+from fedsim.plan_costs import PlanCosts
 from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn
 from fedsim.server.parameters import GlobalModel, Pools
 from fedsim.store import checkpoint
@@ -44,10 +44,9 @@ class Account:
         """Hash over all sealed rounds."""
         return self._trace.digest
 
-    def trips(
-        self, turn: Turn, cohort: Cohort, prices: Prices, trips: Trips, trained: Trained, changed: Sequence[str]
-    ) -> float | None:
+    def trips(self, turn: Turn, cohort: Cohort, trips: Trips, trained: Trained, changed: Sequence[str]) -> float | None:
         """Write a round's trips and their sums; returns the mean training loss."""
+        prices = cohort.prices
         useful = trips.outcome == Outcome.completed.code
         clients = [int(client) for client in cohort.clients]
         weights = _weights(clients, useful, trained)
@@ -59,6 +58,7 @@ class Account:
             {
                 **self._where(turn),
                 "client": cohort.clients,
+                "plan": cohort.plan,
                 "device": [cohort.devices.devices[code] for code in cohort.devices.device],
                 "network": [cohort.devices.networks[code] for code in cohort.devices.network],
                 "samples": cohort.work.samples,
@@ -106,40 +106,35 @@ class Account:
         return loss
 
     def stage(
-        self,
-        turn: Turn,
-        cohort: Cohort,
-        prices: Prices,
-        cost: PlanCost,
-        architecture: Architecture,
-        model: GlobalModel,
+        self, turn: Turn, cohort: Cohort, architecture: Architecture, costs: PlanCosts, model: GlobalModel
     ) -> None:
-        """Write down what a stage trains and what a device pays for it, as seen in its first round."""
-        plan, head = turn.stage.plan, turn.phase.head
-        shape = LocalShape.of(architecture, head, plan)
+        """Write down what each plan of a stage trains and what it costs a device, as seen in its first round."""
+        head, work, alone = turn.goal.head, cohort.work, CENTRAL in cohort.clients
         whole = LocalShape.of(architecture, head, full(architecture.layers))
-        trained, download = trained_size(shape).parameters, model.bytes().sum()
-        if not plan.full_pool:
-            download = local_size(shape).bytes
-        alone = CENTRAL in cohort.clients  # a machine that has the data sends and receives nothing
-        self._trace.add(
-            "stages",
-            {
-                "phase": turn.phase.name,
-                "stage": turn.stage_index,
-                "first_round": turn.stage_first,
-                "rounds": turn.stage.rounds,
-                "trained": turn.stage.label,
-                "depth": plan.layers.depth,
-                "parameters_trained": trained,
-                "parameters_sent": 0 if alone else trained,
-                "download_bytes_per_client": 0 if alone else int(download),
-                "upload_bytes_per_client": 0 if alone else cost.upload_bytes,
-                "flops_share": _total(cost.flops, cohort.work) / _total(flops(whole), cohort.work),
-                "flops_layers_share": layers_only_units(shape) / layers_only_units(whole),
-                "memory_bytes": int(prices.memory_bytes.max()),
-            },
-        )
+        for number, plan in enumerate(turn.stage.plans):
+            shape = LocalShape.of(architecture, head, plan)
+            cost = costs.of(turn, plan, shape)
+            download = int(model.bytes().sum()) if plan.full_pool else local_size(shape).bytes
+            self._trace.add(
+                "stages",
+                {
+                    "phase": turn.phase.name,
+                    "stage": turn.stage_index,
+                    "plan": number,
+                    "first_round": turn.stage_first,
+                    "rounds": turn.stage.rounds,
+                    "trained": turn.stage.label,
+                    "depth": plan.layers.depth,
+                    "parameters_trained": trained_size(shape).parameters,
+                    # a machine that has the data sends and receives nothing
+                    "parameters_sent": 0 if alone else trained_size(shape, plan.private).parameters,
+                    "download_bytes_per_client": 0 if alone else download,
+                    "upload_bytes_per_client": 0 if alone else cost.upload_bytes,
+                    "flops_share": _total(cost.flops, work) / _total(flops(whole), work),
+                    "flops_layers_share": layers_only_units(shape) / layers_only_units(whole),
+                    "memory_bytes": int(cost.memory.at(work.largest_batch).max()),
+                },
+            )
 
     def evaluation(self, phase: str, round_: int, now_s: float, metrics: Mapping[str, float], samples: int) -> None:
         """Write metrics beside what the method has spent so far."""
@@ -174,6 +169,7 @@ class Account:
             return
         self._trace.flush()
         arrays = {f"group/{name}": values for name, values in state.model.groups.items()}
+        arrays |= {f"server/{name}": values for name, values in state.server.items()}
         meta = {
             "now_s": state.now_s,
             "versions": state.model.versions,
@@ -198,7 +194,10 @@ class Account:
         notes = self._trace.restore(None if stored is None else stored.meta["trace"])
         if stored is None:
             return notes
-        groups = {name.removeprefix("group/"): a for name, a in stored.arrays.items() if name.startswith("group/")}
+        groups, state.server = (
+            {name.removeprefix(kind): a for name, a in stored.arrays.items() if name.startswith(kind)}
+            for kind in ("group/", "server/")
+        )
         state.model = GlobalModel(layouts_after(stored.round), groups, dict(stored.meta["versions"]))
         state.pools, state.kept = Pools(stored.arrays["pools"]), stored.arrays["kept"]
         state.round, state.now_s, state.quality = stored.round, stored.meta["now_s"], dict(stored.meta["quality"])

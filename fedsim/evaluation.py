@@ -49,11 +49,12 @@ class Evaluator:
             EvaluateChunk(
                 index=i,
                 cost=float(self.world.tokens.ids.lengths[chunk].sum()),
-                shape=LocalShape(architecture, goal.head, architecture.layers),
+                shape=LocalShape(architecture, goal.head, len(goal.slots)),
                 prefix=f"{method}/",
                 groups=versions,
                 world=self.world.files,
                 objective=goal.objective,
+                slots=goal.slots,
                 samples=chunk,
                 batch_samples=self.config.batch_samples,
             )

@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from fedsim.data.objective import Objective
 from fedsim.methods.base import Method, PhaseName, Stage
-from fedsim.methods.build import build
 from fedsim.model.architecture import Architecture, Head
 from fedsim.model.layout import Layout, layouts
-from fedsim.scenario.methods import MethodSpec
+from fedsim.plan import Slot
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
 from fedsim.world import World
@@ -15,11 +14,13 @@ from fedsim.world import World
 
 @dataclass(frozen=True)
 class Goal:
-    """What is learned, and under which name its quality is written down."""
+    """What is learned, by which model, and under which name its quality is written down."""
 
     name: str
     objective: Objective
     head: Head
+    slots: tuple[Slot, ...]
+    """Layers of the global model that count."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +38,29 @@ class Phase(Goal):
         """Over the whole method, inclusive."""
         return self.first_round + self.config.rounds - 1
 
+    def stage_at(self, round_: int) -> Stage:
+        """The stage of a round, counted over the whole method."""
+        left = round_ - self.first_round
+        for stage in self.stages:
+            left -= stage.rounds
+            if left < 0:
+                return stage
+        raise IndexError(f"phase {self.name} has no round {round_}")
+
+    def goal(self, stage: Stage) -> Goal:
+        """What is learned in a stage, whose head and depth may be its own."""
+        return Goal(self.name, self.objective, stage.head or self.head, stage.tested or self.slots)
+
 
 @dataclass(frozen=True)
 class Prepared:
     """One method with its model and phases, ready to start."""
 
     name: str
-    spec: MethodSpec
+    method: Method
     model: Model
     key: str
     """Where the scenario declares the model."""
-    method: Method
     architecture: Architecture
     pretraining: Goal
     """Central pre-training: the same for every model, if the scenario has it."""
@@ -55,8 +68,10 @@ class Prepared:
 
     def goal_after(self, rounds: int) -> Goal:
         """What the global model has learned last after so many rounds; before the first, what it will learn."""
-        current = (phase for phase in self.phases if rounds - 1 <= phase.last_round)
-        return next(current, self.pretraining)
+        for phase in self.phases:
+            if rounds - 1 <= phase.last_round:
+                return phase.goal(phase.stage_at(max(rounds - 1, phase.first_round)))
+        return self.pretraining
 
     def layouts_after(self, rounds: int) -> dict[str, Layout]:
         """The global model's layouts after so many rounds: a phase may have brought another head."""
@@ -69,10 +84,10 @@ def prepare(world: World, name: str) -> Prepared:
     Raises:
         UserError: model and data do not fit together.
     """
-    spec = world.scenario.methods[name]
-    model, key = (world.scenario.model, "model") if spec.model is None else (spec.model, f"methods.{name}.model")
-    method = build(spec)
+    method = world.scenario.methods[name]
+    model, key = (world.scenario.model, "model") if method.model is None else (method.model, f"methods.{name}.model")
     architecture = world.architecture(model, key)
+    slots = tuple(range(architecture.layers))
     phases: list[Phase] = []
     first = 0
     names: tuple[PhaseName, ...] = ("further_pretrain", "finetune")
@@ -81,9 +96,12 @@ def prepare(world: World, name: str) -> Prepared:
         if config is None:
             continue
         objective = world.objective(config, model)
-        rate = getattr(spec.learning_rates, phase) or config.local.optimizer.learning_rate
-        stages = tuple(method.stages(phase, config.rounds, architecture.layers))
-        phases.append(Phase(phase, objective, world.head(objective, model), config, rate, stages, first))
+        head = world.head(objective, model)
+        rate = getattr(method.learning_rates, phase) or config.local.optimizer.learning_rate
+        stages = tuple(method.stages(phase, config.rounds, architecture, head))
+        if sum(stage.rounds for stage in stages) != config.rounds:
+            raise ValueError(f"stages of {name} do not add up to the {config.rounds} rounds of {phase}")
+        phases.append(Phase(phase, objective, head, slots, config, rate, stages, first))
         first += config.rounds
-    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"))
-    return Prepared(name, spec, model, key, method, architecture, pretraining, tuple(phases))
+    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots)
+    return Prepared(name, method, model, key, architecture, pretraining, tuple(phases))

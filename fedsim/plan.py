@@ -9,7 +9,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
+EMBEDDINGS, HEAD = "embeddings", "head"
+
 Slot = int | tuple[int, ...]
+PartName = str | int
+"""A part of a local model: "embeddings", "head", or a local position, 0 being next to the embeddings."""
+
+
+def layer(index: int) -> str:
+    """Name of the group of a global layer."""
+    return f"layer.{index}"
 
 
 @dataclass(frozen=True)
@@ -50,7 +59,7 @@ class Layers:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a client builds, trains, uploads and keeps up to date. Everything trained is uploaded."""
+    """What a client builds, trains, uploads and keeps up to date. Everything trained is uploaded, or private."""
 
     layers: Layers
     train_layers: tuple[int, ...]
@@ -59,12 +68,51 @@ class Plan:
     train_head: bool
     full_pool: bool = True
     """Keep the whole global model up to date, or download just the groups that the local model is built from."""
+    private: tuple[PartName, ...] = ()
+    """Parts that live on the client: downloaded once, kept on its device between rounds, never sent."""
 
     def __post_init__(self) -> None:
         if list(self.train_layers) != sorted({p for p in self.train_layers if 0 <= p < self.layers.depth}):
             raise ValueError(f"train_layers {self.train_layers} must be ascending positions below {self.layers.depth}")
         if not (self.train_layers or self.train_embeddings or self.train_head):
             raise ValueError("a plan must train something")
+        if not set(self.private) <= {EMBEDDINGS, HEAD, *range(self.layers.depth)}:
+            raise ValueError(f"private {self.private} names parts that the local model does not have")
+
+    @property
+    def trained(self) -> tuple[PartName, ...]:
+        """The parts that are trained, bottom first."""
+        ends = ([EMBEDDINGS] if self.train_embeddings else [], [HEAD] if self.train_head else [])
+        return (*ends[0], *self.train_layers, *ends[1])
+
+    @property
+    def uploaded(self) -> tuple[PartName, ...]:
+        """The parts that are trained and sent, bottom first."""
+        return tuple(part for part in self.trained if part not in self.private)
+
+    def sent(self, slots: tuple[Slot, ...]) -> tuple[str, ...]:
+        """Groups that a client uploads, bottom first; a layer trained in two slots is named twice."""
+        return tuple(group(part, slots) for part in self.uploaded)
+
+    def needed(self, slots: tuple[Slot, ...]) -> frozenset[str]:
+        """Groups that the local model is built from."""
+        return frozenset(
+            (EMBEDDINGS, HEAD, *(layer(i) for slot in slots for i in ((slot,) if isinstance(slot, int) else slot)))
+        )
+
+
+def group(part: PartName, slots: tuple[Slot, ...]) -> str:
+    """The global group behind a part of a local model.
+
+    Raises:
+        ValueError: the part is an average of several layers.
+    """
+    if isinstance(part, str):
+        return part
+    slot = slots[part]
+    if not isinstance(slot, int):
+        raise ValueError(f"local layer {part} is an average of {slot} and cannot be sent")
+    return layer(slot)
 
 
 def full(layers: int) -> Plan:

@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from fedsim.cost.price import Prices
 from fedsim.data.work import IntArray, Work
 from fedsim.engine.tasks import ClientReport
 from fedsim.fleet.devices import Fleet
 from fedsim.methods.base import Stage
 from fedsim.model.layout import FloatArray
-from fedsim.phases import Phase
-from fedsim.plan import Slot
+from fedsim.phases import Goal, Phase
+from fedsim.plan import Plan, Slot
 from fedsim.server.parameters import GlobalModel, Pools
 
 CENTRAL = -1
@@ -25,11 +26,13 @@ class State:
     model: GlobalModel
     pools: Pools
     kept: np.typing.NDArray[np.int32]
-    """Round that left each client's optimizer state, -1 for none; the last entry is the central machine's."""
+    """Round in which each client last left something on its disk, -1 for none; last entry: the central machine."""
     round: int = 0
     """Rounds finished."""
     now_s: float = 0.0
     quality: dict[str, float] = field(default_factory=dict)
+    server: dict[str, FloatArray] = field(default_factory=dict)
+    """What the server keeps from step to step, by name."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,16 @@ class Cohort:
     devices: Fleet
     wanted: int
     work: Work
+    plan: IntArray
+    """Index into the stage's plans, [cohort]."""
     slots: tuple[tuple[Slot, ...], ...]
+    needed: np.typing.NDArray[np.bool_]
+    """Groups that each client must hold in their current version, [cohort, groups]."""
+    prices: Prices
+
+    def sent(self, plans: tuple[Plan, ...], index: int) -> tuple[str, ...]:
+        """Groups that a member uploads, bottom first."""
+        return plans[int(self.plan[index])].sent(self.slots[index])
 
 
 @dataclass(frozen=True)
@@ -64,6 +76,11 @@ class Turn:
     stage: Stage
     stage_first: int
     round: int
+
+    @property
+    def goal(self) -> Goal:
+        """What is learned."""
+        return self.phase.goal(self.stage)
 
     @property
     def phase_round(self) -> int:

@@ -2,27 +2,27 @@
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from fedsim import run_folder
+from fedsim import plan_costs, run_folder
 from fedsim.account import Account
-from fedsim.cost.memory import Polynomial, peak_polynomial
-from fedsim.cost.price import PlanCost, plan_cost
+from fedsim.cohorts import Cohorts
 from fedsim.data.shards import describe
+from fedsim.dispatch import Dispatch
 from fedsim.engine.base import Engine
-from fedsim.engine.tasks import Measured, MeasureTask
 from fedsim.errors import UserError, choose
 from fedsim.evaluation import Evaluator
 from fedsim.interrupt import stoppable
 from fedsim.method_run import MethodRun
-from fedsim.model.architecture import LocalShape
+from fedsim.model.layout import FloatArray, Groups
 from fedsim.model.pretrained import write
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared, prepare
+from fedsim.plan import Slot, layer
 from fedsim.rounds import State
 from fedsim.scenario.data import DeclaredCorpus
 from fedsim.scenario.identity import fingerprint
@@ -96,7 +96,7 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
     run_folder.check_world(folder, world)
     prepared = [prepare(world, name) for name in names]
     observer.note(f"run folder: {folder}")
-    costs = _costs(prepared, engine, observer)
+    costs = plan_costs.measure(prepared, engine, observer)
     evaluate = scenario.phases.evaluate
     evaluator = Evaluator(world, evaluate, engine) if engine is not None and evaluate is not None else None
     summary: dict[str, Any] = {
@@ -114,7 +114,8 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
             goal = item.goal_after(0)
             state.model.groups = initial_groups(world, item.model, item.key, item.architecture, goal, engine, observer)
         try:
-            MethodRun(item, world, costs, engine, evaluator, account, state, folder, observer).run()
+            dispatch = Dispatch(item, world, engine, account, folder, observer)
+            MethodRun(item, Cohorts(item, world, costs), dispatch, evaluator, account, state, observer).run()
         except KeyboardInterrupt:
             if account.started:  # with nothing written yet, going on is starting anew
                 account.checkpoint(state)
@@ -145,34 +146,6 @@ def resumed(folder: Path) -> Request:
     return Request(origin.scenario, origin.base, folder, origin.methods, origin.price, resume=True)
 
 
-def _costs(
-    prepared: Sequence[Prepared], engine: Engine | None, observer: Observer
-) -> dict[tuple[LocalShape, str], PlanCost]:
-    """Prices of every plan shape; memory is measured on the hosts where there are any, so the driver needs no torch."""
-    shapes: dict[tuple[LocalShape, str], Any] = {}
-    for item in prepared:
-        for phase in item.phases:
-            for stage in phase.stages:
-                shape = LocalShape.of(item.architecture, phase.head, stage.plan)
-                shapes[shape, phase.name] = phase.config.local.optimizer
-    memory: dict[int, Polynomial] = {}
-    with observer.task("measuring the memory that training needs", len(shapes)) as advance:
-        if engine is None:
-            for i, ((shape, _), optimizer) in enumerate(shapes.items()):
-                memory[i] = peak_polynomial(shape, optimizer)
-                advance(1)
-        else:
-            tasks = [
-                MeasureTask(i, float(shape.depth), shape, "", {}, optimizer)
-                for i, ((shape, _), optimizer) in enumerate(shapes.items())
-            ]
-            for result in engine.run(tasks, "measure memory"):
-                assert isinstance(result, Measured)
-                memory[result.index] = result.memory
-                advance(1)
-    return {key: plan_cost(key[0], memory[i]) for i, key in enumerate(shapes)}
-
-
 def _initial_state(world: World, item: Prepared) -> State:
     clients = world.scenario.fleet.clients
     model = GlobalModel(item.layouts_after(0), {})
@@ -187,9 +160,15 @@ def _save_model(world: World, item: Prepared, state: State, folder: Path) -> Non
         names: Mapping[str, tuple[str, ...]] = {**world.tokens.label_names, **world.tokens.tag_names}
         labels = names.get(last.objective.label, ())
     with atomic.replacing(folder / "models" / item.name) as temporary:
-        write(temporary, item.architecture, last.head, state.model.groups, labels)
+        groups = {**state.model.groups, **{layer(i): _slot(state.model.groups, s) for i, s in enumerate(last.slots)}}
+        write(temporary, replace(item.architecture, layers=len(last.slots)), last.head, groups, labels)
         if world.files is not None and (world.files.tokens / "tokenizer").is_dir():
             shutil.copytree(world.files.tokens / "tokenizer", temporary, dirs_exist_ok=True)
+
+
+def _slot(groups: Groups, slot: Slot) -> FloatArray:
+    layers = [groups[layer(i)] for i in (slot if isinstance(slot, tuple) else (slot,))]
+    return np.mean(layers, axis=0, dtype=np.float32) if len(layers) > 1 else layers[0]
 
 
 def _save_partition(world: World, folder: Path) -> None:

@@ -12,19 +12,19 @@ from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Pretrained, PretrainTask
 from fedsim.errors import UserError
 from fedsim.model.architecture import Architecture, Head, LocalShape
-from fedsim.model.layout import HEAD, FloatArray, Layout, initialise, layouts
+from fedsim.model.layout import FloatArray, Layout, initialise, layouts
 from fedsim.model.pretrained import find, read_groups
 from fedsim.observe.observer import Observer
 from fedsim.phases import Goal
-from fedsim.plan import full
+from fedsim.plan import HEAD, full
 from fedsim.scenario.model import Model
 from fedsim.store import atomic
 from fedsim.world import World, cache_folder
 
 
-def initial_head(layout: Layout, seed: int, objective: Objective) -> FloatArray:
-    """A fresh head; its numbers depend on the seed and on what is learned."""
-    return initialise(layout, rng.stream(seed, "init", HEAD, objective.kind, objective.label))
+def initial_head(layout: Layout, seed: int, objective: Objective, *key: str | int) -> FloatArray:
+    """A fresh head; its numbers depend on the seed, on what is learned, and on the key."""
+    return initialise(layout, rng.stream(seed, "init", HEAD, objective.kind, objective.label, *key))
 
 
 def initial_groups(

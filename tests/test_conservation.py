@@ -18,9 +18,9 @@ from fedsim.data.shards import Shards
 from fedsim.engine.host import Host, open_world
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import ClientWork, Result, Task, TrainBlock
+from fedsim.methods.fedbt import FedBT
 from fedsim.model.architecture import LocalShape
 from fedsim.model.local import LocalModel
-from fedsim.scenario.methods import FedBT
 from fedsim.scenario.schema import Scenario
 from fedsim.trace import parse_slots
 from fedsim.wire import encode

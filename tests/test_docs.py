@@ -3,7 +3,6 @@
 import runpy
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -14,8 +13,8 @@ from pydantic import TypeAdapter
 
 from fedsim.cli import app
 from fedsim.cost.memory import Polynomial
+from fedsim.methods.registry import MethodSpec, kinds
 from fedsim.observe.observer import Silent
-from fedsim.scenario import methods as options
 from fedsim.scenario.base import Config
 from fedsim.scenario.load import load
 from fedsim.scenario.model import Model
@@ -28,11 +27,7 @@ from . import markdown
 from .markdown import PAGES, ROOT
 from .report.runs import run as handmade
 
-METHODS: Mapping[str, type[Config]] = {
-    "centralized": options.Centralized,
-    "fedavg": options.FedAvg,
-    "fedbt": options.FedBT,
-}
+METHODS = kinds()
 AROUND = {
     "name": "name: around-a-fragment",
     "fleet": "fleet: {clients: 50}",
@@ -116,7 +111,7 @@ def test_quick_commands_run(words: tuple[str, ...]) -> None:
 
 
 def test_every_method_has_a_page() -> None:
-    assert {page.stem for page in (ROOT / "docs/methods").glob("*.md")} == set(options.METHOD_KINDS) == set(METHODS)
+    assert {page.stem for page in (ROOT / "docs/methods").glob("*.md")} == set(METHODS)
 
 
 @pytest.mark.parametrize("kind", METHODS)
@@ -162,7 +157,7 @@ def test_the_architecture_page_has_a_line_for_every_module() -> None:
 
 
 def test_the_options_of_methods_are_those_of_the_scenario() -> None:
-    adapter: TypeAdapter[Any] = TypeAdapter(options.MethodSpec)
+    adapter: TypeAdapter[Any] = TypeAdapter(MethodSpec)
     for kind, section in METHODS.items():
         assert type(adapter.validate_python({"kind": kind})) is section
 
@@ -172,7 +167,7 @@ def test_figures_of_the_fedbt_page_come_out_of_the_simulator(
     name: str, unit: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # measuring memory takes half a minute for this many models of this size, and no figure here depends on it
-    monkeypatch.setattr("fedsim.simulation.peak_polynomial", lambda shape, optimizer: Polynomial())
+    monkeypatch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial())
     page = ROOT / "docs/methods/fedbt.md"
     rows = {
         row[1].strip("`"): dict(zip(table.header, row, strict=True))

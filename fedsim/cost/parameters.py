@@ -1,5 +1,6 @@
 """How many parameters, tensors and bytes a plan has, from sizes alone: nothing is built."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from fedsim.data.work import IntArray
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, layouts
+from fedsim.plan import EMBEDDINGS, HEAD, PartName
 
 BYTES_PER_PARAMETER = 4
 """Weights, gradients and optimizer state are float32."""
@@ -41,12 +43,12 @@ def local_size(shape: LocalShape) -> Size:
     return _size([embeddings_layout(a), *[layer_layout(a)] * shape.depth, head_layout(a, shape.head)])
 
 
-def trained_size(shape: LocalShape) -> Size:
-    """What a client trains and uploads; a global layer that fills two trained places is sent twice."""
-    parts = [layer_layout(shape.architecture)] * len(shape.train_layers)
-    if shape.train_embeddings:
+def trained_size(shape: LocalShape, private: Collection[PartName] = ()) -> Size:
+    """What a client trains, without what is private; a global layer that fills two trained places counts twice."""
+    parts = [layer_layout(shape.architecture) for place in shape.train_layers if place not in private]
+    if shape.train_embeddings and EMBEDDINGS not in private:
         parts.append(embeddings_layout(shape.architecture))
-    if shape.train_head:
+    if shape.train_head and HEAD not in private:
         parts.append(head_layout(shape.architecture, shape.head))
     return _size(parts)
 

@@ -1,6 +1,7 @@
 """The price of a trip before it runs: bytes each way, FLOPs and peak memory."""
 
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from fedsim.cost.memory import Polynomial
 from fedsim.cost.parameters import trained_size
 from fedsim.data.work import IntArray, Work
 from fedsim.model.architecture import LocalShape
+from fedsim.plan import PartName
 
 VersionArray = npt.NDArray[np.int32]
 
@@ -28,6 +30,13 @@ class Prices:
     memory_bytes: IntArray
 
 
+def chosen(prices: Sequence[Prices], plan: IntArray) -> Prices:
+    """Of several plans' prices for the same cohort, those of the plan that each member was given."""
+    rows = np.arange(len(plan))
+    columns = {f.name: np.stack([getattr(p, f.name) for p in prices])[plan, rows] for f in fields(Prices)}
+    return Prices(**columns)
+
+
 @dataclass(frozen=True)
 class PlanCost:
     """What a plan costs per unit of work; which layers fill the slots does not matter."""
@@ -36,12 +45,12 @@ class PlanCost:
     memory: Polynomial
     """Peak of a training step."""
     upload_bytes: int
-    """float32 values of everything trained."""
+    """float32 values of everything trained and sent."""
 
 
-def plan_cost(shape: LocalShape, memory: Polynomial) -> PlanCost:
+def plan_cost(shape: LocalShape, memory: Polynomial, private: Collection[PartName] = ()) -> PlanCost:
     """Cost of training a local model of this shape; `memory` as `peak_polynomial` measures it."""
-    return PlanCost(flops=flops(shape), memory=memory, upload_bytes=trained_size(shape).bytes)
+    return PlanCost(flops=flops(shape), memory=memory, upload_bytes=trained_size(shape, private).bytes)
 
 
 def price(cost: PlanCost, work: Work, download_bytes: IntArray) -> Prices:

@@ -17,6 +17,7 @@ from fedsim.data.objective import Examples
 from fedsim.data.partition import Shards
 from fedsim.data.tokens import Tokens
 from fedsim.data.work import IntArray
+from fedsim.engine.disk import Disk
 from fedsim.engine.tasks import (
     BlockSum,
     ClientReport,
@@ -33,9 +34,9 @@ from fedsim.engine.tasks import (
     WorldFiles,
 )
 from fedsim.model.architecture import LocalShape
-from fedsim.model.layout import EMBEDDINGS, HEAD, FloatArray, layer
+from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel
-from fedsim.plan import Slot
+from fedsim.plan import PartName, Slot, group, layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.evaluate import count
 from fedsim.training.tensors import as_batch, to_device
@@ -107,7 +108,7 @@ class Host:
             if not all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values()):
                 reports.append(ClientReport(work.client, "rejected", update.loss, "update is not finite"))
                 continue
-            for name, flat in _sent(model, work.slots):
+            for name, flat in _sent(model, task.private, work.slots):
                 share = work.shares[name]
                 if name in sums:
                     sums[name].add_(flat, alpha=share)
@@ -118,24 +119,22 @@ class Host:
 
     def _client(self, model: LocalModel, task: TrainBlock, work: ClientWork) -> Update:
         world = open_world(task.world)
-        model.load(self._named(task), work.slots)
+        disk = Disk.open(ClientStore(task.state_folder), task, work)
+        model.load({**self._named(task), **disk.private}, work.slots)
         key = (task.phase, task.phase_round, work.client)
         torch.manual_seed(rng.integer(world.seed, "dropout", *key))
-        store = ClientStore(task.state_folder)
-        stored = store.read(work.client, work.state_round) or {}
-        state = {name: torch.from_numpy(np.array(array)) for name, array in stored.items()}
         update = train(
             model,
             self._batches(world, task, work),
             task.local.optimizer,
             learning_rate=task.learning_rate,
             clip_norm=task.local.clip_norm,
-            state=state,
+            state=disk.optimizer,
             autocast=self.autocast,
+            recipe=task.recipe,
         )
-        if task.keep_state:
-            arrays = {name: tensor.cpu().numpy() for name, tensor in update.optimizer_state.items()}
-            store.write(work.client, task.round, arrays)
+        if task.keep_optimizer or task.private:
+            disk.write(model, update)
         return update
 
     def _batches(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
@@ -152,7 +151,7 @@ class Host:
 
     def _evaluate(self, task: EvaluateChunk) -> tuple[dict[str, float], IntArray | None]:
         model = self._model(task.shape)
-        model.load(self._named(task), tuple(range(task.shape.depth)))
+        model.load(self._named(task), task.slots)
         world, longest = open_world(task.world), task.shape.architecture.max_positions
         examples = Examples(world.tokens, task.objective)
         chunk = held_out(examples, task.samples, task.batch_samples, longest, world.seed)
@@ -200,13 +199,8 @@ def _group(part: str | int) -> str:
     return layer(part) if isinstance(part, int) else part
 
 
-def _sent(model: LocalModel, slots: tuple[Slot, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Global group and weights of everything trained, from the bottom up; a layer in two slots is sent twice."""
+def _sent(model: LocalModel, private: tuple[PartName, ...], slots: tuple[Slot, ...]) -> Iterator[tuple[str, Tensor]]:
+    """Global group and weights of what is trained and sent, bottom first; a layer in two slots is sent twice."""
     for name, part in model.trained.items():
-        if name in (EMBEDDINGS, HEAD):
-            yield str(name), part.flat
-        else:
-            slot = slots[int(name)]
-            if not isinstance(slot, int):
-                raise ValueError(f"local layer {name} is an average of {slot} and cannot be sent")
-            yield layer(slot), part.flat
+        if name not in private:
+            yield group(name, slots), part.flat

@@ -10,8 +10,9 @@ from fedsim.data.objective import Objective
 from fedsim.data.work import IntArray
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
-from fedsim.plan import Slot
+from fedsim.plan import PartName, Slot
 from fedsim.scenario.phases import Local, Optimizer, Pretrain
+from fedsim.training.recipe import Recipe
 
 Versions = Mapping[str, int]
 """Published name of a group -> version."""
@@ -37,7 +38,7 @@ class ClientWork:
     shares: Mapping[str, float]
     """Its share in the mean of each group that it sends."""
     state_round: int = -1
-    """Round that left its optimizer state; -1: a new optimizer."""
+    """Round in which it last left something on its disk; -1: never."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class TrainBlock(DataTask):
     method: str
     phase: str
     stage: int
+    stage_first: int
+    """First round of the stage: an optimizer's state belongs to the parameters of its stage."""
     round: int
     """Over the whole method; for messages and state files."""
     phase_round: int
@@ -82,7 +85,12 @@ class TrainBlock(DataTask):
     clients: tuple[ClientWork, ...]
     local: Local
     learning_rate: float
-    keep_state: bool
+    recipe: Recipe
+    plan: int
+    """Index of the clients' plan within the stage."""
+    private: tuple[PartName, ...]
+    """Parts that stay on the client's disk."""
+    keep_optimizer: bool
     state_folder: Path
 
 
@@ -90,6 +98,7 @@ class TrainBlock(DataTask):
 class EvaluateChunk(DataTask):
     """Held-out samples."""
 
+    slots: tuple[Slot, ...]
     samples: IntArray
     batch_samples: int
 

@@ -1,12 +1,29 @@
-"""The seam every method fits: from a phase's rounds to stages with a plan."""
+"""The seam every method fits: its options, and how they become stages with plans."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import ClassVar, Literal
 
-from fedsim.plan import Plan
+import numpy as np
+
+from fedsim.data.work import IntArray
+from fedsim.fleet.devices import Fleet, FloatArray
+from fedsim.model.architecture import Architecture, Head
+from fedsim.plan import Plan, Slot
+from fedsim.scenario.base import Config, Positive, Problem
+from fedsim.scenario.model import Model
+from fedsim.training.recipe import Recipe
 
 PhaseName = Literal["further_pretrain", "finetune"]
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What the server does to a group when a stage begins."""
+
+    group: str
+    source: str
+    """`random`: fresh numbers; `identity`: a layer whose residual branches add nothing; or the group to copy."""
 
 
 @dataclass(frozen=True)
@@ -14,28 +31,80 @@ class Stage:
     """Consecutive rounds in which a method trains the same part of the model."""
 
     rounds: int
-    plan: Plan
+    plans: tuple[Plan, ...]
+    """Several: each client is given one of them, see `Method.assign`."""
     label: str
     """What is trained, for people."""
+    fills: tuple[Fill, ...] = ()
+    head: Head | None = None
+    """A head of this stage's own; None: the task's. A head that differs from the one before starts afresh."""
+    tested: tuple[Slot, ...] | None = None
+    """Layers of the global model as it is tested and saved in this stage; None: all of them."""
 
 
-class Method(Protocol):
-    """Pure: the same arguments give the same stages."""
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """What a method may look at when it gives n clients one of p plans."""
 
-    @property
-    def pooled(self) -> bool:
-        """The cohort's data is trained in one place; nothing is sent."""
+    devices: Fleet
+    memory_bytes: IntArray
+    """Peak memory of training, [p, n]."""
+    seconds: FloatArray
+    """Duration of the whole trip, [p, n]."""
 
-    def stages(self, phase: PhaseName, rounds: int, layers: int) -> Sequence[Stage]:
-        """The stages of a phase for a global model of `layers` layers; their rounds add up to `rounds`."""
+
+class LearningRates(Config):
+    """A method's own learning rates, where the phase's does not suit it."""
+
+    further_pretrain: Positive | None = None
+    """Replaces the phase's learning rate."""
+    finetune: Positive | None = None
+    """Replaces the phase's learning rate."""
+
+
+class Method(Config):
+    """Options that every method has, and what it does. Pure: the same arguments give the same answers."""
+
+    pooled: ClassVar[bool] = False
+    """The cohort's data is trained in one place; nothing is sent."""
+
+    model: Model | None = None
+    """Train this model instead of the scenario's (a light model next to the full one)."""
+    learning_rates: LearningRates = LearningRates()
+    """The method's own learning rates."""
+
+    def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
+        """The stages of a phase; their rounds add up to `rounds`."""
+        raise TypeError(f"{type(self).__name__} does not say what its stages are")
+
+    def assign(self, stage: Stage, fit: Fit) -> IntArray:
+        """Which of the stage's plans each client of a cohort is given, [n]."""
+        return np.zeros(len(fit.devices), np.int64)
+
+    def recipe(self) -> Recipe:
+        """What the method adds to local training."""
+        return Recipe()
+
+    def depth_problems(self, layers: int) -> Iterator[Problem]:
+        """Options that do not fit a global model of this many layers."""
+        yield from ()
+
+
+class Federated(Method):
+    """Options of methods that average client updates."""
+
+    weighting: Literal["samples", "uniform"] = "samples"
+    """A client's weight in the average: its number of samples, or one."""
+    optimizer_state: Literal["reset", "keep"] = "reset"
+    """`keep`: a client's optimizer state waits on its device for its next round."""
 
 
 def merge_equal(stages: Sequence[Stage]) -> list[Stage]:
-    """Join neighbouring stages with the same plan."""
+    """Join neighbouring stages with the same plans."""
     joined: list[Stage] = []
     for stage in stages:
-        if joined and joined[-1].plan == stage.plan:
-            joined[-1] = Stage(joined[-1].rounds + stage.rounds, stage.plan, stage.label)
+        if joined and joined[-1].plans == stage.plans:
+            joined[-1] = Stage(joined[-1].rounds + stage.rounds, stage.plans, stage.label)
         else:
             joined.append(stage)
     return joined

@@ -1,18 +1,18 @@
 """FedAvg (McMahan et al. 2017, algorithm 1): every client trains and sends the whole model."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Literal
 
-from fedsim.methods.base import PhaseName, Stage
+from fedsim.methods.base import Federated, PhaseName, Stage
+from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import full
 
 
-@dataclass(frozen=True)
-class FedAvg:
-    """One stage, one plan: the full model."""
+class FedAvg(Federated):
+    """The whole model trained and sent (McMahan et al. 2017; BERT-FL)."""
 
-    pooled: bool = False
+    kind: Literal["fedavg"] = "fedavg"
 
-    def stages(self, phase: PhaseName, rounds: int, layers: int) -> Sequence[Stage]:
+    def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """A single stage over all rounds."""
-        return [Stage(rounds, full(layers), "full model")]
+        return [Stage(rounds, (full(architecture.layers),), "full model")]

@@ -4,15 +4,55 @@ Further pre-training trains one layer and the output layer of a shortened model;
 of layers that grows downwards and starts again. Everything else is frozen, and neither trained nor sent.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 
-from fedsim.methods.base import PhaseName, Stage, merge_equal
+from fedsim.methods.base import Federated, PhaseName, Stage, merge_equal
+from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import Draw, Layers, Plan, Slot
-from fedsim.scenario.methods import FedBT as Options
-from fedsim.scenario.methods import FedBTFinetuning, FedBTPretraining
+from fedsim.scenario.base import Config, Count, Flag, Problem
+
+
+class FedBTPretraining(Config):
+    """FedBT's further pre-training: one layer and the output layer at a time (section 2 of docs/methods/fedbt.md)."""
+
+    local_layers: Count | None = None
+    """L_k: layers of the local model; null: half of the global ones."""
+    schedule: Literal["shallow_progressive", "equal", "first_layer"] = "shallow_progressive"
+    """Rounds per layer: half of what is left, equal shares (\\SP), or layer 0 always (\\PL)."""
+    mapping: Literal["sampled", "none", "averaged"] = "sampled"
+    """Upper local layers: drawn from the deep global ones, the global model's first ones (\\M), or averages (\\S)."""
+    train: Literal["layer", "all"] = "layer"
+    """What is trained and sent: one layer and the output layer, or every parameter of the local model (-All)."""
+
+    def problems(self) -> Iterator[Problem]:
+        """An average of layers cannot be sent back to any of them."""
+        if self.mapping == "averaged" and self.train == "all":
+            yield Problem(("train",), "averages of layers cannot be trained: with mapping: averaged, train is layer")
+
+
+class FedBTFinetuning(Config):
+    """FedBT's fine-tuning: a suffix of layers that grows and starts again."""
+
+    local_layers: Count | None = None
+    """L_k; null: all layers of the global model."""
+    schedule: Literal["cyclic", "last_layer", "half"] = "cyclic"
+    """Lowest trained layer: cyclic decreasing, always the last (\\Circle), or always the middle (-Half)."""
+    cycle: Count | None = None
+    """c: rounds of a cycle; null: half of the global layers."""
+    grow: Flag = True
+    """Train all layers from the lowest one up; false: one layer and the output layer a round (\\Add)."""
+    mapping: Literal["sampled", "none"] = "sampled"
+    """Lower local layers when L_k is smaller than the global model: drawn, or the global model's first ones (-Map)."""
+    train: Literal["layers", "all"] = "layers"
+    """What is trained and sent: as scheduled, or every parameter of the local model (-All)."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A cycle needs the cyclic schedule."""
+        if self.cycle is not None and self.schedule != "cyclic":
+            yield Problem(("cycle",), f"goes with schedule: cyclic, schedule is {self.schedule}")
 
 
 def shallow_progressive(rounds: int, depth: int) -> list[int]:
@@ -39,18 +79,31 @@ def cyclic_decreasing(rounds: int, layers: int, cycle: int) -> list[int]:
     return [layers - 1 - index % cycle for index in range(rounds)]
 
 
-@dataclass(frozen=True)
-class FedBT:
-    """Layer-by-layer pre-training with sampled deep layers; suffix fine-tuning."""
+class FedBT(Federated):
+    """FedBT (Wang et al. 2025; its first half is FedBFPT, IJCAI 2023)."""
 
-    options: Options
-    pooled: bool = False
+    kind: Literal["fedbt"] = "fedbt"
+    further_pretrain: FedBTPretraining = FedBTPretraining()
+    """Options of further pre-training."""
+    finetune: FedBTFinetuning = FedBTFinetuning()
+    """Options of fine-tuning."""
+    pool: Literal["full", "needed"] = "full"
+    """A client keeps up to date the whole global model, or downloads just the layers that its local model needs."""
 
-    def stages(self, phase: PhaseName, rounds: int, layers: int) -> Sequence[Stage]:
+    def depth_problems(self, layers: int) -> Iterator[Problem]:
+        """A local model is no deeper than the global one, and a cycle no longer than the local model is deep."""
+        for phase, local in (("further_pretrain", self.further_pretrain), ("finetune", self.finetune)):
+            if (local.local_layers or 1) > layers:
+                yield Problem((phase, "local_layers"), f"is {local.local_layers}, the global model has {layers} layers")
+        cycle, deepest = self.finetune.cycle or 1, self.finetune.local_layers or layers
+        if cycle > deepest:
+            yield Problem(("finetune", "cycle"), f"is {cycle}, the local model has {deepest} layers")
+
+    def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """One stage for each run of rounds with the same trained layers."""
         if phase == "further_pretrain":
-            return self._pretraining(self.options.further_pretrain, rounds, layers)
-        return self._finetuning(self.options.finetune, rounds, layers)
+            return self._pretraining(self.further_pretrain, rounds, architecture.layers)
+        return self._finetuning(self.finetune, rounds, architecture.layers)
 
     def _pretraining(self, options: FedBTPretraining, rounds: int, layers: int) -> Sequence[Stage]:
         depth = options.local_layers or max(1, layers // 2)
@@ -67,9 +120,9 @@ class FedBT:
                 tuple(range(depth)) if everything else (trained,),
                 train_embeddings=everything,
                 train_head=True,
-                full_pool=self.options.pool == "full",
+                full_pool=self.pool == "full",
             )
-            stages.append(Stage(1, plan, "local model" if everything else f"layer {trained}, head"))
+            stages.append(Stage(1, (plan,), "local model" if everything else f"layer {trained}, head"))
         return merge_equal(stages)
 
     def _finetuning(self, options: FedBTFinetuning, rounds: int, layers: int) -> Sequence[Stage]:
@@ -91,10 +144,10 @@ class FedBT:
                 trained,
                 train_embeddings=everything,
                 train_head=True,
-                full_pool=self.options.pool == "full",
+                full_pool=self.pool == "full",
             )
             what = f"layers {lowest}-{layers - 1}" if options.grow and lowest < layers - 1 else f"layer {lowest}"
-            stages.append(Stage(1, plan, "local model" if everything else f"{what}, head"))
+            stages.append(Stage(1, (plan,), "local model" if everything else f"{what}, head"))
         return merge_equal(stages)
 
 

@@ -14,17 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from fedsim.model.architecture import Architecture, Head
+from fedsim.plan import EMBEDDINGS, HEAD, layer
 
 FloatArray = npt.NDArray[np.float32]
 Groups = Mapping[str, FloatArray]
 Shape = tuple[int, ...]
-
-EMBEDDINGS, HEAD = "embeddings", "head"
-
-
-def layer(index: int) -> str:
-    """Name of the group of a global layer."""
-    return f"layer.{index}"
 
 
 @dataclass(frozen=True)

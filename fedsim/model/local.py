@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.heads import build_head
-from fedsim.model.layout import EMBEDDINGS, HEAD, Layout, embeddings_layout, head_layout, layer, layer_layout
-from fedsim.plan import Slot
+from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout
+from fedsim.plan import EMBEDDINGS, HEAD, Slot, layer
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 
 from fedsim.errors import UserError, choose
 from fedsim.model.architecture import Architecture, Head
-from fedsim.model.layout import EMBEDDINGS, HEAD, FloatArray, Groups, Layout, layer, layouts
+from fedsim.model.layout import FloatArray, Groups, Layout, layouts
+from fedsim.plan import EMBEDDINGS, HEAD, layer
 
 # transformers' configuration names, by family
 _SIZES = {

@@ -10,7 +10,7 @@ from fedsim.report.layout import Grid
 from fedsim.report.units import metric, share
 from fedsim.trace.manifest import Manifest, trace_folder
 
-_SAME = ("phase", "trained", "depth", "parameters_sent", "upload_bytes_per_client", "flops_layers_share")
+_SAME = ("phase", "plan", "trained", "depth", "parameters_sent", "upload_bytes_per_client", "flops_layers_share")
 """Stages that agree in these are one row: a cyclic schedule has one stage a round."""
 _HEADERS = (
     "method",

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from fedsim.scenario.methods import METHOD_KINDS
+from fedsim.methods.registry import kinds
 from fedsim.scenario.schema import Scenario
 
 
@@ -22,14 +22,14 @@ def json_schema() -> dict[str, Any]:
         if "kind" in definition.get("properties", {})
     }
     for kind, name in by_kind.items():
-        if kind is not None and kind not in METHOD_KINDS:
+        if kind is not None and kind not in kinds():
             _require_kind(definitions[name])
     methods = schema["properties"]["methods"]
     ((pattern, method),) = methods.pop("patternProperties").items()
     methods["propertyNames"] = {"pattern": pattern}
     methods["additionalProperties"] = {"required": ["kind"], **method}
     methods["properties"] = {
-        kind: {"anyOf": [{"$ref": f"#/$defs/{by_kind[kind]}"}, {"type": "null"}]} for kind in METHOD_KINDS
+        kind: {"anyOf": [{"$ref": f"#/$defs/{by_kind[kind]}"}, {"type": "null"}]} for kind in kinds()
     }
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
 

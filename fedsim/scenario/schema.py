@@ -5,12 +5,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from fedsim.methods.registry import MethodSpec, kinds
 from fedsim.scenario.base import Config, Problem, Whole
 from fedsim.scenario.checks import disagreements
 from fedsim.scenario.data import Data
 from fedsim.scenario.engine import Engine, Outputs
 from fedsim.scenario.fleet import Fleet
-from fedsim.scenario.methods import METHOD_KINDS, MethodSpec
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Phases
 
@@ -48,7 +48,7 @@ class Scenario(Config):
             return raw
         methods = {
             name: {"kind": name, **(options or {})}
-            if name in METHOD_KINDS and (options is None or isinstance(options, dict))
+            if name in kinds() and (options is None or isinstance(options, dict))
             else options
             for name, options in raw["methods"].items()
         }

@@ -144,6 +144,7 @@ TRIPS = Table(
         _STAGE,
         _ROUND,
         _count("client", "index", "client within the fleet, from 0"),
+        _count("plan", "index", "which of the stage's plans the client was given, from 0"),
         _text("device", "device class"),
         _text("network", "network class"),
         _count("samples", "sample", "samples that the plan goes through, repeats included"),
@@ -223,11 +224,12 @@ EVALS = Table(
 
 STAGES = Table(
     "stages",
-    "One row for each stage of a method: consecutive rounds that train the same part of the model.",
+    "One row for each plan of each stage of a method: consecutive rounds that train the same part of the model.",
     (
         _METHOD,
         _PHASE,
         _STAGE,
+        _count("plan", "index", "plan within the stage, from 0"),
         _count("first_round", "index", "its first round over the whole method"),
         _count("rounds", "round", "rounds planned for it"),
         _text("trained", "what it trains"),

@@ -8,9 +8,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fedsim.model.layout import HEAD
 from fedsim.model.local import Batch, LocalModel
+from fedsim.plan import HEAD
 from fedsim.scenario.phases import Optimizer
+from fedsim.training.recipe import Recipe
 
 OptimizerState = dict[str, Tensor]
 
@@ -34,6 +35,7 @@ def train(
     state: OptimizerState | None = None,
     autocast: bool = False,
     schedule: Iterable[float] | None = None,
+    recipe: Recipe | None = None,
 ) -> Update:
     """Train the model in place on the batches, once each, in order.
 
@@ -46,6 +48,7 @@ def train(
         state: optimizer state left by an earlier call with the same trained parts.
         autocast: run forward and backward in bfloat16.
         schedule: factor of the learning rate for every step; None: 1.
+        recipe: what the method adds; None: nothing.
     """
     steps = _build(model, optimizer, learning_rate)
     if state:
@@ -56,6 +59,8 @@ def train(
     context: AbstractContextManager[object] = (
         torch.autocast(model.device.type, dtype=torch.bfloat16) if autocast else nullcontext()
     )
+    proximal = recipe.proximal if recipe else 0.0
+    anchors = [part.flat.clone() for part in model.trained.values()] if proximal else []
     total, targets = torch.zeros((), dtype=torch.float64), 0
     model.module.train()
     for batch in batches:
@@ -66,6 +71,10 @@ def train(
         with context:
             loss = model.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
+        for part, anchor in zip(model.trained.values(), anchors, strict=bool(anchors)):
+            # the gradient of the penalty, without a graph over the anchor
+            assert part.grad is not None
+            part.grad.add_(part.flat - anchor, alpha=proximal)
         if clip_norm is not None:
             _clip(grads, clip_norm)
         if factors is not None:

@@ -1,5 +1,7 @@
 """FedBT's schedules, local models and ablations, as the articles give them."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -7,23 +9,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsim.methods.build import build
-from fedsim.methods.fedbt import FedBT, cyclic_decreasing, equal_rounds, shallow_progressive
-from fedsim.plan import Draw, Layers
-from fedsim.scenario.methods import Centralized, FedAvg, FedBTFinetuning, FedBTPretraining
-from fedsim.scenario.methods import FedBT as Options
+from fedsim.methods.base import Stage
+from fedsim.methods.centralized import Centralized
+from fedsim.methods.fedavg import FedAvg
+from fedsim.methods.fedbt import (
+    FedBT,
+    FedBTFinetuning,
+    FedBTPretraining,
+    cyclic_decreasing,
+    equal_rounds,
+    shallow_progressive,
+)
+from fedsim.model.architecture import Head
+from fedsim.plan import Draw, Layers, full
+
+from ..cost.oracles import BERT_BASE
 
 
 def pretraining(rounds: int = 5, layers: int = 12, **options: object) -> list[tuple[int, Layers, tuple[int, ...]]]:
-    method = FedBT(Options(further_pretrain=FedBTPretraining.model_validate(options)))
-    stages = method.stages("further_pretrain", rounds, layers)
-    return [(stage.rounds, stage.plan.layers, stage.plan.train_layers) for stage in stages]
+    method = FedBT(further_pretrain=FedBTPretraining.model_validate(options))
+    return _plans(method.stages("further_pretrain", rounds, replace(BERT_BASE, layers=layers), Head("mlm")))
 
 
 def finetuning(rounds: int = 10, layers: int = 12, **options: object) -> list[tuple[int, Layers, tuple[int, ...]]]:
-    method = FedBT(Options(finetune=FedBTFinetuning.model_validate(options)))
-    stages = method.stages("finetune", rounds, layers)
-    return [(stage.rounds, stage.plan.layers, stage.plan.train_layers) for stage in stages]
+    method = FedBT(finetune=FedBTFinetuning.model_validate(options))
+    return _plans(method.stages("finetune", rounds, replace(BERT_BASE, layers=layers), Head("pooler", 2)))
+
+
+def _plans(stages: Sequence[Stage]) -> list[tuple[int, Layers, tuple[int, ...]]]:
+    return [(stage.rounds, plan.layers, plan.train_layers) for stage in stages for plan in stage.plans]
 
 
 def test_shallow_progressive_schedule_of_the_article() -> None:
@@ -96,8 +110,12 @@ def test_every_local_model_has_the_depth_asked_for_and_trains_real_layers(depth:
         assert list(slots) == sorted(slots)
 
 
-def test_scenario_entries_build_their_methods() -> None:
-    assert build(FedAvg()).stages("finetune", 4, 6)[0].plan.train_layers == (0, 1, 2, 3, 4, 5)
-    assert build(Centralized()).pooled
+def test_fedavg_and_centralized_train_everything() -> None:
+    for method in (FedAvg(), Centralized()):
+        (stage,) = method.stages("finetune", 4, replace(BERT_BASE, layers=6), Head("pooler", 2))
+        assert stage.rounds == 4
+        assert stage.plans == (full(6),)
+    assert Centralized.pooled
+    assert not FedAvg.pooled
     with pytest.raises(ValueError, match="averages"):
-        Options.model_validate({"further_pretrain": {"mapping": "averaged", "train": "all"}})
+        FedBT.model_validate({"further_pretrain": {"mapping": "averaged", "train": "all"}})

@@ -12,6 +12,7 @@ def stage(index: int, trained: str = "layers 10-11, head", **changes: Any) -> di
     return {
         "phase": "finetune",
         "stage": index,
+        "plan": 0,
         "first_round": index,
         "rounds": 1,
         "trained": trained,

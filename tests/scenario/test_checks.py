@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from fedsim.errors import UserError
-from fedsim.scenario import load
+from fedsim.scenario.load import load
 from fedsim.scenario.phases import Participation
 
 from .example import write

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from fedsim.errors import UserError
-from fedsim.scenario import load
 from fedsim.scenario.editor import json_schema, text
+from fedsim.scenario.load import load
 from fedsim.scenario.marks import read
 
 from .example import TEXT, changed, write

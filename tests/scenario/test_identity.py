@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from fedsim.scenario import Scenario, difference, fingerprint, load
+from fedsim.scenario.identity import difference, fingerprint
+from fedsim.scenario.load import load
+from fedsim.scenario.schema import Scenario
 
 from .example import changed, write
 

@@ -4,9 +4,11 @@ from typing import NamedTuple
 import pytest
 
 from fedsim.errors import UserError
-from fedsim.scenario import Scenario, load
+from fedsim.methods.fedavg import FedAvg
+from fedsim.methods.fedbt import FedBT
 from fedsim.scenario.data import DirichletPartition
-from fedsim.scenario.methods import FedAvg, FedBT
+from fedsim.scenario.load import load
+from fedsim.scenario.schema import Scenario
 
 from .example import TEXT, changed, write
 

@@ -3,9 +3,11 @@ from pathlib import Path
 import pytest
 
 from fedsim.errors import UserError
-from fedsim.scenario import Scenario, load
+from fedsim.methods.centralized import Centralized
+from fedsim.methods.fedbt import FedBT
 from fedsim.scenario.data import DocstringCorpus
-from fedsim.scenario.methods import FedBT
+from fedsim.scenario.load import load
+from fedsim.scenario.schema import Scenario
 
 from .example import changed, write
 
@@ -53,7 +55,7 @@ def test_sections(tmp_path: Path) -> None:
     assert isinstance(fedbt := scenario.methods["fedbt"], FedBT)
     assert fedbt.finetune.cycle == 3
     assert fedbt.pool == "needed", "the rest of the section stays"
-    assert scenario.methods["central"].kind == "centralized"
+    assert isinstance(scenario.methods["central"], Centralized)
     assert isinstance(scenario.data.corpus, DocstringCorpus)
     assert scenario.data.corpus.libraries == ("stdlib", "sympy")
 

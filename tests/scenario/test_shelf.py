@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from fedsim.errors import UserError
-from fedsim.scenario import find, folders, listing, load, shipped
+from fedsim.scenario.load import load
+from fedsim.scenario.shelf import find, folders, listing, shipped
 
 from .example import TEXT, changed
 

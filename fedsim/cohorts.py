@@ -1,0 +1,105 @@
+"""Who takes part in a round, with which plan and how much work, and what that costs."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from fedsim import rng
+from fedsim.clock.trips import durations
+from fedsim.cost.price import PlanCost, Prices, chosen, download_bytes, price
+from fedsim.data.batches import as_work, compose, measure
+from fedsim.data.objective import Lengths
+from fedsim.data.work import IntArray, Work
+from fedsim.fleet.devices import Fleet, of_class
+from fedsim.methods.base import Fit
+from fedsim.methods.centralized import Centralized
+from fedsim.model.architecture import LocalShape
+from fedsim.phases import Prepared
+from fedsim.plan import Plan, Slot
+from fedsim.plan_costs import PlanCosts
+from fedsim.rounds import CENTRAL, Cohort, Turn
+from fedsim.server.parameters import GlobalModel, Pools
+from fedsim.world import World
+
+Slots = tuple[tuple[Slot, ...], ...]
+"""The local layers of every member."""
+
+
+class Cohorts:
+    """Picks the cohorts of one method.
+
+    Clients, batches and drawn layers come from the seed and the round alone, so that every method of a scenario meets
+    the same clients with the same work.
+    """
+
+    def __init__(self, prepared: Prepared, world: World, costs: PlanCosts) -> None:
+        self.prepared, self.world, self.costs = prepared, world, costs
+        method = prepared.method
+        # pooled data is trained by one machine, whose optimizer lives as long as it does
+        self.central = (
+            of_class(method.device, key=f"methods.{prepared.name}.device") if isinstance(method, Centralized) else None
+        )
+
+    def pick(self, turn: Turn, model: GlobalModel, pools: Pools) -> Cohort:
+        """The cohort of a round, priced."""
+        clients, wanted = self._clients(turn)
+        examples = self.world.examples(turn.phase.objective)
+        rows = np.array([self._measure(turn, examples, int(client)) for client in clients])
+        if self.central is not None:
+            return self._pooled(turn, clients, rows, self.central, model)
+        work, devices = as_work(rows), self.world.fleet.take(clients)
+        options = [self._option(turn, plan, clients, work, model, pools) for plan in turn.stage.plans]
+        plan = np.zeros(len(clients), np.int64)
+        if len(options) > 1:
+            memory = np.stack([prices.memory_bytes for _, _, prices in options])
+            seconds = np.stack([durations(prices, devices).total_s for _, _, prices in options])
+            plan = self.prepared.method.assign(turn.stage, Fit(devices, memory, seconds))
+        shards = tuple((int(client),) for client in clients)
+        slots = tuple(options[p][0][i] for i, p in enumerate(plan))
+        needed = np.stack([option[1] for option in options])[plan, np.arange(len(clients))]
+        prices = chosen([option[2] for option in options], plan)
+        return Cohort(clients, shards, devices, wanted, work, plan, slots, needed, prices)
+
+    def _clients(self, turn: Turn) -> tuple[IntArray, int]:
+        part, index = turn.phase.config.participation, turn.phase_round
+        if part.cohorts is not None:
+            return np.array(part.cohorts[index], np.int64), len(part.cohorts[index])
+        draw = rng.stream(self.world.scenario.seed, "cohort", turn.phase.name, index)
+        drawn = draw.choice(self.world.scenario.fleet.clients, part.cohort_clients, replace=False)
+        return np.sort(drawn), part.clients_per_round
+
+    def _measure(self, turn: Turn, examples: Lengths, client: int) -> IntArray:
+        samples, longest = self.world.samples(client), self.prepared.architecture.max_positions
+        lengths = examples.lengths(samples)
+        draw = rng.stream(self.world.scenario.seed, "batches", turn.phase.name, turn.phase_round, client)
+        batches = compose(lengths, turn.phase.config.local, longest, draw)
+        return measure(lengths, examples.counts(samples), batches, longest)
+
+    def _option(
+        self, turn: Turn, plan: Plan, clients: IntArray, work: Work, model: GlobalModel, pools: Pools
+    ) -> tuple[Slots, np.typing.NDArray[np.bool_], Prices]:
+        """Layers, needed groups and prices of the cohort, were all of it to be given this plan."""
+        slots = tuple(self._slots(turn, plan, int(client)) for client in clients)
+        if plan.full_pool:
+            needed = np.ones((len(clients), len(model.names)), bool)
+        else:
+            needed = np.array([[name in plan.needed(own) for name in model.names] for own in slots])
+        down = download_bytes(pools.held[clients], model.current(), needed, model.bytes())
+        return slots, needed, price(self._cost(turn, plan), work, down)
+
+    def _slots(self, turn: Turn, plan: Plan, client: int) -> tuple[Slot, ...]:
+        key = (turn.phase.name, turn.phase_round, client)
+        return plan.layers.slots(rng.stream(self.world.scenario.seed, "slots", *key) if plan.layers.draw else None)
+
+    def _pooled(self, turn: Turn, clients: IntArray, rows: IntArray, machine: Fleet, model: GlobalModel) -> Cohort:
+        """One member that has everybody's data, and neither sends nor receives."""
+        row = rows.sum(0)
+        row[6:] = rows[np.argmax(rows[:, 6] * rows[:, 7]), 6:]
+        (plan,), work, nothing = turn.stage.plans, as_work(row[None]), np.zeros(1, np.int64)
+        prices = replace(price(self._cost(turn, plan), work, nothing), upload_bytes=nothing)
+        needed = np.ones((1, len(model.names)), bool)
+        shards, slots = (tuple(map(int, clients)),), (plan.layers.slots(),)
+        return Cohort(np.array([CENTRAL]), shards, machine, 1, work, nothing, slots, needed, prices)
+
+    def _cost(self, turn: Turn, plan: Plan) -> PlanCost:
+        return self.costs.of(turn, plan, LocalShape.of(self.prepared.architecture, turn.goal.head, plan))

@@ -1,0 +1,162 @@
+"""Training a cohort: blocks of clients go to the engine, sums come back and become means."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from fedsim.account import Account
+from fedsim.data.work import IntArray
+from fedsim.engine.base import Engine
+from fedsim.engine.tasks import BlockSum, ClientReport, ClientWork, TrainBlock
+from fedsim.errors import ClientError, FedsimError
+from fedsim.methods.base import Federated
+from fedsim.model.architecture import LocalShape
+from fedsim.observe.observer import Observer
+from fedsim.phases import Prepared
+from fedsim.rounds import Cohort, Trained, Turn
+from fedsim.server.merge import Merge
+from fedsim.server.parameters import GlobalModel, shares
+from fedsim.world import World
+
+
+class Dispatch:
+    """Has the updates of one method's cohorts computed."""
+
+    def __init__(
+        self,
+        prepared: Prepared,
+        world: World,
+        engine: Engine | None,
+        account: Account,
+        folder: Path,
+        observer: Observer,
+    ) -> None:
+        self.prepared, self.world, self.engine = prepared, world, engine
+        self.account, self.folder, self.observer = account, folder, observer
+        self.busy_s = 0.0
+        method = prepared.method
+        self.weighting = method.weighting if isinstance(method, Federated) else "samples"
+        self.keep_optimizer = not isinstance(method, Federated) or method.optimizer_state == "keep"
+
+    def stateful(self, turn: Turn, cohort: Cohort, index: int) -> bool:
+        """The member leaves something on its disk for its next round."""
+        return self.keep_optimizer or bool(turn.stage.plans[cohort.plan[index]].private)
+
+    def train(
+        self, turn: Turn, cohort: Cohort, arrived: IntArray, model: GlobalModel, kept: np.typing.NDArray[np.int32]
+    ) -> Trained:
+        """Train the members whose updates arrive; in price mode only their shares are worked out.
+
+        Args:
+            turn: the round.
+            cohort: everybody who was picked.
+            arrived: places within the cohort.
+            model: what the clients start from.
+            kept: round in which each client last left something on its disk, -1 for none.
+
+        Raises:
+            ClientError: more clients failed than the scenario allows.
+            FedsimError: no update can be used.
+        """
+        sizes = self.world.sizes()
+        weights = {
+            int(cohort.clients[i]): float(sum(int(sizes[s]) for s in cohort.shards[i]))
+            if self.weighting == "samples"
+            else 1.0
+            for i in arrived
+        }
+        sent = {int(cohort.clients[i]): cohort.sent(turn.stage.plans, i) for i in arrived}
+        own = shares(sent, weights)
+        total = sum(weights.values())
+        overall = {client: weight / total for client, weight in weights.items()}
+        if self.engine is None or self.world.files is None or not len(arrived):
+            return Trained({}, {}, overall)
+        tasks = self._blocks(turn, cohort, arrived, model, kept, own)
+        merge, reports = Merge(), dict[int, ClientReport]()
+        work, done = sum(task.cost for task in tasks), 0.0
+        name = f"{self.prepared.name}/{turn.phase.name} stage {turn.stage_index}/train"
+        for result in self.engine.run(tasks, name):
+            assert isinstance(result, BlockSum)
+            merge.add(result.index, result.sums)
+            reports.update({report.client: report for report in result.clients})
+            self.busy_s += result.seconds
+            done += tasks[result.index].cost
+            self.observer.trained(done / max(work, 1.0))
+        self._check_failures(reports, turn)
+        lost: dict[str, float] = {}
+        for client, report in sorted(reports.items()):
+            if report.status != "completed":
+                for group in own[client]:
+                    lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
+        return Trained(merge.means(lost), reports, overall)
+
+    def _blocks(
+        self,
+        turn: Turn,
+        cohort: Cohort,
+        arrived: IntArray,
+        model: GlobalModel,
+        kept: np.typing.NDArray[np.int32],
+        own: Mapping[int, Mapping[str, float]],
+    ) -> list[TrainBlock]:
+        """Runs of members with the same plan; their sizes do not depend on the number of hosts."""
+        assert self.world.files is not None
+        phase, prices = turn.phase, cohort.prices
+        size = self.world.scenario.engine.block_clients or max(1, -(-len(arrived) // 32))
+        tasks: list[TrainBlock] = []
+        for number, plan in enumerate(turn.stage.plans):
+            alike = arrived[cohort.plan[arrived] == number]
+            for start in range(0, len(alike), size):
+                members = alike[start : start + size]
+                clients = tuple(
+                    ClientWork(
+                        client=int(cohort.clients[i]),
+                        shards=cohort.shards[i],
+                        slots=cohort.slots[i],
+                        shares=own[int(cohort.clients[i])],
+                        state_round=int(kept[cohort.clients[i]]),
+                    )
+                    for i in members
+                )
+                used = sorted(frozenset().union(*(plan.needed(work.slots) for work in clients)))
+                tasks.append(
+                    TrainBlock(
+                        index=len(tasks),
+                        cost=float((prices.flops_forward + prices.flops_backward)[members].sum()),
+                        shape=LocalShape.of(self.prepared.architecture, turn.goal.head, plan),
+                        prefix=f"{self.prepared.name}/",
+                        groups={f"{self.prepared.name}/{name}": model.versions[name] for name in used},
+                        world=self.world.files,
+                        objective=phase.objective,
+                        method=self.prepared.name,
+                        phase=phase.name,
+                        stage=turn.stage_index,
+                        stage_first=turn.stage_first,
+                        round=turn.round,
+                        phase_round=turn.phase_round,
+                        clients=clients,
+                        local=phase.config.local,
+                        learning_rate=phase.learning_rate,
+                        recipe=self.prepared.method.recipe(),
+                        plan=number,
+                        private=plan.private,
+                        keep_optimizer=self.keep_optimizer,
+                        state_folder=self.folder / "clients" / self.prepared.name,
+                    )
+                )
+        return tasks
+
+    def _check_failures(self, reports: Mapping[int, ClientReport], turn: Turn) -> None:
+        """Tell of every client that failed; stop when there are more than the scenario allows."""
+        name = self.prepared.name
+        bad = [report for _, report in sorted(reports.items()) if report.status != "completed"]
+        for report in bad:
+            error = ClientError(name, turn.stage_index, turn.round, report.client, report.cause)
+            self.account.event(report.status, turn.round, str(error), None)
+            self.observer.note(str(error))
+        failed = [report for report in bad if report.status == "failed"]
+        if len(failed) > self.world.scenario.engine.max_failed_fraction * len(reports):
+            raise ClientError(name, turn.stage_index, turn.round, failed[0].client, failed[0].cause)
+        if len(bad) == len(reports):
+            raise FedsimError(f"{name}, round {turn.round}: no client gave a usable update; {bad[0].cause}")

@@ -1,0 +1,77 @@
+"""What a client finds on its own disk when a round begins, and what it leaves there."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fedsim.engine.tasks import ClientWork, TrainBlock
+from fedsim.model.local import LocalModel
+from fedsim.plan import group
+from fedsim.store.atomic import Array
+from fedsim.store.client_state import ClientStore
+from fedsim.training.update import Update
+
+_OPTIMIZER, _PRIVATE, _BASE = "optimizer/", "private/", "base/"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """One client's disk in one round.
+
+    A private part counts as long as the global group that it was first taken from is the same: a new head, say, makes
+    every private one before it void. An optimizer's state counts within its stage and for its plan.
+    """
+
+    store: ClientStore
+    task: TrainBlock
+    work: ClientWork
+    stored: dict[str, Array]
+
+    @classmethod
+    def open(cls, store: ClientStore, task: TrainBlock, work: ClientWork) -> Self:
+        """Read what the client left after the round that the task names."""
+        return cls(store, task, work, store.read(work.client, work.state_round) or {})
+
+    @property
+    def private(self) -> dict[str, Tensor]:
+        """The client's own version of its private groups, by group."""
+        found = {}
+        for name in self._groups():
+            base = self.stored.get(_BASE + name)
+            if base is not None and int(base[0]) == self._version(name):
+                found[name] = torch.from_numpy(np.array(self.stored[_PRIVATE + name]))
+        return found
+
+    @property
+    def optimizer(self) -> dict[str, Tensor]:
+        """State of the optimizer; empty where it starts anew."""
+        plan = self.stored.get("plan")
+        if not self.task.keep_optimizer or self.work.state_round < self.task.stage_first or plan is None:
+            return {}
+        if int(plan[0]) != self.task.plan:
+            return {}
+        return {
+            name.removeprefix(_OPTIMIZER): torch.from_numpy(np.array(array))
+            for name, array in self.stored.items()
+            if name.startswith(_OPTIMIZER)
+        }
+
+    def write(self, model: LocalModel, update: Update) -> None:
+        """Leave what is needed next time; parts that this round has nothing to do with stay as they are."""
+        arrays = {name: array for name, array in self.stored.items() if not name.startswith(_OPTIMIZER)}
+        arrays["plan"] = np.array([self.task.plan], np.int64)
+        if self.task.keep_optimizer:
+            arrays |= {_OPTIMIZER + name: tensor.cpu().numpy() for name, tensor in update.optimizer_state.items()}
+        for part, name in zip(self.task.private, self._groups(), strict=True):
+            arrays[_PRIVATE + name] = model.parts[part].flat.cpu().numpy()
+            arrays[_BASE + name] = np.array([self._version(name)], np.int64)
+        self.store.write(self.work.client, self.task.round, arrays)
+
+    def _groups(self) -> list[str]:
+        return [group(part, self.work.slots) for part in self.task.private]
+
+    def _version(self, name: str) -> int:
+        return self.task.groups[self.task.prefix + name]
