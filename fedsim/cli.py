@@ -165,7 +165,9 @@ def _starter(config: "EngineConfig", observer: "Observer") -> "Callable[[], Engi
         from fedsim.engine.ray_pool import RayEngine
 
         with observer.task("starting Ray" if config.address is None else "connecting to Ray", None):
-            pool = RayEngine(config.hosts, config.address, config.device, config.precision, config.gpus_per_host)
+            pool = RayEngine(
+                config.hosts, config.address, config.device, config.precision, config.gpus_per_host, observer.note
+            )
         hosts = f"{pool.hosts} host{'' if pool.hosts == 1 else 's'}"
         observer.note(f"Ray: {hosts}" + (f", dashboard at http://{pool.dashboard}" if pool.dashboard else ""))
         return pool

@@ -1,6 +1,6 @@
 """Testing the global model on held-out samples, spread over the hosts."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 
 import numpy as np
@@ -25,6 +25,15 @@ class Evaluator:
         self.world, self.config, self.engine = world, config, engine
         self._baselines: dict[tuple[Objective, int], dict[str, float]] = {}
 
+    def check(self, goals: Iterable[Goal]) -> None:
+        """Make sure that every goal can be tested.
+
+        Raises:
+            UserError: nothing is held out.
+        """
+        for goal in goals:
+            self._samples(goal)
+
     @cached_property
     def _train(self) -> IntArray:
         assert self.world.shards is not None
@@ -36,15 +45,11 @@ class Evaluator:
         """Metrics and baselines by name, and the number of samples.
 
         Raises:
-            UserError: nothing is held out.
             FedsimError: the global model gives no finite loss.
         """
         assert self.world.tokens is not None
         assert self.world.files is not None
-        label = goal.objective.label
-        samples = select(self.world.tokens, label, self.config.max_samples, self.world.scenario.seed)
-        if not len(samples):
-            raise UserError("no held-out samples to evaluate on: give a test split", key="data.corpus")
+        samples = self._samples(goal)
         tasks = [
             EvaluateChunk(
                 index=i,
@@ -73,6 +78,15 @@ class Evaluator:
             raise FedsimError(f"{method}: the loss of the global model on held-out samples is {totals['loss']}")
         found = metrics(goal.objective.kind, totals, confusion)
         return found | self._baseline(goal.objective, samples, architecture.max_positions), len(samples)
+
+    def _samples(self, goal: Goal) -> IntArray:
+        assert self.world.tokens is not None
+        label = goal.objective.label
+        samples = select(self.world.tokens, label, self.config.max_samples, self.world.scenario.seed)
+        if not len(samples):
+            what = f" with a label '{label}'" if label else ""
+            raise UserError(f"no held-out samples{what} to evaluate on: give a test split", key="data.corpus")
+        return samples
 
     def _baseline(self, objective: Objective, samples: IntArray, longest: int) -> dict[str, float]:
         key = (objective, longest)

@@ -99,6 +99,8 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
     costs = plan_costs.measure(prepared, engine, observer)
     evaluate = scenario.phases.evaluate
     evaluator = Evaluator(world, evaluate, engine) if engine is not None and evaluate is not None else None
+    if evaluator is not None:
+        evaluator.check(phase for item in prepared for phase in item.phases)
     summary: dict[str, Any] = {
         "run": str(folder),
         "fingerprint": fingerprint(scenario),

@@ -7,7 +7,7 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from fedsim.engine.tasks import Result, Task, TrainBlock
@@ -17,6 +17,8 @@ from fedsim.model.layout import FloatArray
 
 PENDING_PER_HOST = 2
 """Tasks given to a host at a time: one to work on and one to go on with."""
+PATIENCE_S = 30.0
+"""Silence after which a cluster that gives no host is told of."""
 ATTEMPTS = 3
 """Times a task is tried before a dying host is taken for the task's fault."""
 
@@ -80,7 +82,21 @@ class RayEngine:
         device: str = "cpu",
         precision: str = "float32",
         gpus_per_host: float = 0.0,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
+        """Start or join a cluster and ask it for hosts.
+
+        Args:
+            hosts: how many; None: one a core, or as many as fit the GPUs.
+            address: a running cluster; None: start one.
+            device: `cpu` or `cuda`.
+            precision: `float32` or `bfloat16`.
+            gpus_per_host: share of a GPU for each host.
+            tell: told what a user who waits wants to know.
+
+        Raises:
+            UserError: no such cluster, or it can never have so many hosts.
+        """
         import ray
 
         self._ray: Any = ray
@@ -112,6 +128,8 @@ class RayEngine:
         self._down: dict[int, Any] = {}
         self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         self._events: list[tuple[str, str]] = []
+        self._tell = tell
+        self._arriving = [actor.process.remote() for actor in self._actors]
 
     def publish(self, name: str, version: int, values: FloatArray) -> None:
         """Put the group into the object store once; the earlier version is let go."""
@@ -131,7 +149,7 @@ class RayEngine:
                 tries[task.index] = tries.get(task.index, 0) + 1
                 references = {name: self._groups[name] for name in task.groups}
                 pending[self._actors[host].run.options(name=label).remote(task, references)] = (task, host)
-            (done,), _ = ray.wait([*pending, *self._down.values()], num_returns=1)
+            done = self._next([*pending, *self._down.values()])
             if done not in pending:
                 room[self._welcome(done)] = PENDING_PER_HOST
                 continue
@@ -148,6 +166,14 @@ class RayEngine:
                 raise FedsimError(f"{label} failed on host {host + 1}: {error.cause!r}") from error.cause
             room[host] += host not in self._down
             yield result
+
+    def _next(self, references: list[Any]) -> Any:
+        """The first that is there; a cluster that has no core for a first host is told of."""
+        while not self._ray.wait(self._arriving, num_returns=1, timeout=PATIENCE_S)[0]:
+            free = self._ray.available_resources().get("CPU", 0.0)
+            self._tell(f"still waiting for a host: each needs a core, and the cluster has {free:g} free")
+        (done,), _ = self._ray.wait(references, num_returns=1)
+        return done
 
     def _ask(self, host: int) -> Any:
         """A question that a dead host answers, with its process id, when it is back."""

@@ -1,9 +1,10 @@
-"""Every method of this package by its kind: a file with a `Method` that has a `kind` is all it takes."""
+"""Every method by its kind: a file of this package, or an entry point of another, with a `Method` that has a `kind`."""
 
 import pkgutil
 from collections.abc import Mapping
 from functools import cache, reduce
 from importlib import import_module
+from importlib.metadata import entry_points
 from operator import or_
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +18,11 @@ from fedsim.methods.base import Method
 def kinds() -> Mapping[str, type[Method]]:
     """The methods by kind, in alphabetical order."""
     found: dict[str, type[Method]] = {}
-    for module in pkgutil.iter_modules(methods.__path__):
-        for value in vars(import_module(f"{methods.__name__}.{module.name}")).values():
-            if isinstance(value, type) and issubclass(value, Method) and "kind" in value.model_fields:
-                found[str(value.model_fields["kind"].default)] = value
+    modules = [import_module(f"{methods.__name__}.{module.name}") for module in pkgutil.iter_modules(methods.__path__)]
+    own = [value for module in modules for value in vars(module).values()]
+    for value in (*own, *(entry.load() for entry in entry_points(group="fedsim.methods"))):
+        if isinstance(value, type) and issubclass(value, Method) and "kind" in value.model_fields:
+            found[str(value.model_fields["kind"].default)] = value
     return dict(sorted(found.items()))
 
 

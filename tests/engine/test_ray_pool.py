@@ -5,6 +5,7 @@ import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -109,3 +110,25 @@ def test_closing_ends_the_hosts_and_leaves_the_cluster(ray_cluster: None) -> Non
         (process,) = engine.processes()
     psutil.Process(process).wait(30)
     assert ray.is_initialized()
+
+
+def test_a_cluster_without_a_free_core_is_told_of(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray: Any = import_module("ray")
+    monkeypatch.setattr("fedsim.engine.ray_pool.PATIENCE_S", 0.5)
+    taken = ray.remote(_Idle).options(num_cpus=ray.available_resources()["CPU"]).remote()
+    ray.get(taken.answer.remote())
+    told: list[str] = []
+
+    def tell(text: str) -> None:
+        told.append(text)
+        ray.kill(taken)
+
+    with RayEngine(hosts=1, tell=tell) as pool:
+        assert indices(pool, [measure(0)]) == [0]
+    assert "still waiting for a host" in told[0]
+    assert "has 0 free" in told[0]
+
+
+class _Idle:
+    def answer(self) -> int:
+        return 1
