@@ -40,6 +40,9 @@ class Flops:
     forward: Coefficients
     backward: Coefficients
 
+    def __add__(self, other: "Flops") -> "Flops":
+        return Flops(self.forward + other.forward, self.backward + other.backward)
+
 
 @cache
 def flops(shape: LocalShape) -> Flops:
@@ -48,11 +51,25 @@ def flops(shape: LocalShape) -> Flops:
     gradient = shape.train_embeddings
     for place in range(shape.depth):
         trained = place in shape.train_layers
-        forward += _layer_forward(shape.architecture)
-        backward += _layer_backward(shape.architecture, trained=trained, input_gradient=gradient)
+        forward += _layer_forward(shape.architecture, place)
+        backward += _layer_backward(shape.architecture, place, trained=trained, input_gradient=gradient)
         gradient = gradient or trained
     head_forward, head_backward = _head(shape, input_gradient=gradient)
     return Flops(forward + head_forward, backward + head_backward)
+
+
+@cache
+def importance_flops(shape: LocalShape) -> Flops:
+    """Exact FLOPs of finding out how much the loss depends on each head (`fedsim.training.importance`).
+
+    No parameter has a gradient, so nothing flows below the gates of the lowest layer.
+    """
+    a = shape.architecture
+    backward = Coefficients(token=2 * a.hidden * a.attention_width(0) + 2 * 2 * a.hidden * a.feed_forward)
+    for place in range(1, shape.depth):
+        backward += _layer_backward(a, place, trained=False, input_gradient=True)
+    frozen = LocalShape(a, shape.head, shape.depth)
+    return Flops(flops(shape).forward, backward + _head(frozen, input_gradient=True)[1])
 
 
 def layers_only_units(shape: LocalShape) -> int:
@@ -65,23 +82,23 @@ def layers_only_units(shape: LocalShape) -> int:
     return shape.depth + len(shape.train_layers) + (shape.depth - lowest)
 
 
-def _layer_forward(architecture: Architecture) -> Coefficients:
-    h, f = architecture.hidden, architecture.feed_forward
-    projections, feed_forward, attention = 4 * 2 * h * h, 2 * 2 * h * f, 2 * 2 * h
+def _layer_forward(architecture: Architecture, place: int) -> Coefficients:
+    h, f, w = architecture.hidden, architecture.feed_forward, architecture.attention_width(place)
+    projections, feed_forward, attention = 4 * 2 * h * w, 2 * 2 * h * f, 2 * 2 * w
     return Coefficients(token=projections + feed_forward, squared_token=attention)
 
 
-def _layer_backward(architecture: Architecture, *, trained: bool, input_gradient: bool) -> Coefficients:
+def _layer_backward(architecture: Architecture, place: int, *, trained: bool, input_gradient: bool) -> Coefficients:
     if not (trained or input_gradient):
         return Coefficients()
-    h, f = architecture.hidden, architecture.feed_forward
+    h, f, w = architecture.hidden, architecture.feed_forward, architecture.attention_width(place)
     feed_forward = 2 * 2 * h * f
     # Whatever needs a gradient here, all three of query, key and value do: so both operands of both products.
-    total = Coefficients(token=2 * h * h + feed_forward, squared_token=2 * (2 * 2 * h))
+    total = Coefficients(token=2 * h * w + feed_forward, squared_token=2 * (2 * 2 * w))
     if trained:
-        total += Coefficients(token=4 * 2 * h * h + feed_forward)
+        total += Coefficients(token=4 * 2 * h * w + feed_forward)
     if input_gradient:
-        total += Coefficients(token=3 * 2 * h * h)
+        total += Coefficients(token=3 * 2 * h * w)
     return total
 
 

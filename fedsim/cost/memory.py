@@ -74,7 +74,8 @@ def activation_bytes(shape: LocalShape) -> Polynomial:
     frozen = 0 if shape.train_embeddings else min(shape.train_layers, default=shape.depth)
     # Frozen layers below everything trained save nothing: without them there are fewer shapes, and smaller ones.
     places = tuple(place - frozen for place in shape.train_layers)
-    return _measured(replace(shape, depth=shape.depth - frozen, train_layers=places))
+    above = shape.architecture.above(frozen)
+    return _measured(replace(shape, architecture=above, depth=shape.depth - frozen, train_layers=places))
 
 
 @cache

@@ -40,12 +40,13 @@ def group_bytes(architecture: Architecture, head: Head) -> IntArray:
 def local_size(shape: LocalShape) -> Size:
     """The local model that a client builds."""
     a = shape.architecture
-    return _size([embeddings_layout(a), *[layer_layout(a)] * shape.depth, head_layout(a, shape.head)])
+    layers = [layer_layout(a, place) for place in range(shape.depth)]
+    return _size([embeddings_layout(a), *layers, head_layout(a, shape.head)])
 
 
 def trained_size(shape: LocalShape, private: Collection[PartName] = ()) -> Size:
     """What a client trains, without what is private; a global layer that fills two trained places counts twice."""
-    parts = [layer_layout(shape.architecture) for place in shape.train_layers if place not in private]
+    parts = [layer_layout(shape.architecture, place) for place in shape.train_layers if place not in private]
     if shape.train_embeddings and EMBEDDINGS not in private:
         parts.append(embeddings_layout(shape.architecture))
     if shape.train_head and HEAD not in private:

@@ -1,6 +1,6 @@
 """The numbers that decide what a model costs: sizes of the encoder, kind of head."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from fedsim.plan import Plan
@@ -22,6 +22,41 @@ class Architecture:
     dropout: float
     activation: str = "gelu"
     norm_eps: float = 1e-12
+    kept_heads: tuple[int, ...] | None = None
+    """Heads of each layer where they are fewer than `heads`, in a narrower or pruned model; None: `heads` in all."""
+
+    @property
+    def head_size(self) -> int:
+        """Width of a head; it stays the same where there are fewer of them."""
+        return self.hidden // self.heads
+
+    def heads_in(self, layer: int) -> int:
+        """Heads of a layer."""
+        return self.heads if self.kept_heads is None else self.kept_heads[layer]
+
+    def attention_width(self, layer: int) -> int:
+        """Width of a layer's queries, keys and values."""
+        return self.heads_in(layer) * self.head_size
+
+    def narrow(self, rate: float) -> Self:
+        """The same with a share of each layer's heads and feed-forward units, rounded down.
+
+        Raises:
+            ValueError: a layer would have no head or no unit left.
+        """
+        if rate == 1.0:
+            return self
+        # rounded first: 0.29 * 100 is 28.999999999999996
+        heads = tuple(int(round(rate * self.heads_in(layer), 9)) for layer in range(self.layers))
+        units = int(round(rate * self.feed_forward, 9))
+        if not units or not all(heads):
+            what = "feed-forward unit" if all(heads) else "attention head"
+            raise ValueError(f"a rate of {rate:g} leaves no {what}")
+        return replace(self, kept_heads=heads, feed_forward=units)
+
+    def above(self, layers: int) -> Self:
+        """The same without that many layers at the bottom, where their widths differ."""
+        return self if self.kept_heads is None else replace(self, kept_heads=self.kept_heads[layers:])
 
 
 @dataclass(frozen=True)
@@ -53,6 +88,8 @@ class LocalShape:
     """Local positions; none of the three: for evaluation."""
     train_embeddings: bool = False
     train_head: bool = False
+    scale: float = 1.0
+    """What the outputs of heads and feed-forward units are multiplied by in training, where there are fewer of them."""
 
     @classmethod
     def of(cls, architecture: Architecture, head: Head, plan: Plan) -> Self:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,8 @@ from fedsim.plan import EMBEDDINGS, HEAD, layer
 FloatArray = npt.NDArray[np.float32]
 Groups = Mapping[str, FloatArray]
 Shape = tuple[int, ...]
+Axis = Literal["hidden", "attention", "units"]
+"""What an axis of a layer's tensor counts: the model's width, its heads' widths, or feed-forward units."""
 
 
 @dataclass(frozen=True)
@@ -85,22 +88,29 @@ def embeddings_layout(architecture: Architecture) -> Layout:
     )
 
 
-def layer_layout(architecture: Architecture) -> Layout:
-    """One encoder layer, under the names of its `transformers` module."""
-    a = architecture
-    if a.family == "bert":
-        attention = [f"attention.self.{part}" for part in ("query", "key", "value")] + ["attention.output.dense"]
+def layer_axes(architecture: Architecture) -> dict[str, tuple[Axis, ...]]:
+    """The tensors of an encoder layer, under the names of its `transformers` module, and what their axes count."""
+    if architecture.family == "bert":
+        projections, mixed = [f"attention.self.{part}" for part in ("query", "key", "value")], "attention.output.dense"
         norms, inner, outer = ("attention.output.LayerNorm", "output.LayerNorm"), "intermediate.dense", "output.dense"
     else:
-        attention = [f"attention.{part}_lin" for part in "qkv"] + ["attention.out_lin"]
+        projections, mixed = [f"attention.{part}_lin" for part in "qkv"], "attention.out_lin"
         norms, inner, outer = ("sa_layer_norm", "output_layer_norm"), "ffn.lin1", "ffn.lin2"
-    tensors: dict[str, Shape] = {}
-    for name in attention:
-        tensors |= _dense(name, a.hidden, a.hidden)
-    tensors |= _dense(inner, a.feed_forward, a.hidden) | _dense(outer, a.hidden, a.feed_forward)
+    dense: dict[str, tuple[Axis, Axis]] = dict.fromkeys(projections, ("attention", "hidden"))
+    dense |= {mixed: ("hidden", "attention"), inner: ("units", "hidden"), outer: ("hidden", "units")}
+    axes: dict[str, tuple[Axis, ...]] = {}
+    for name, (out, into) in dense.items():
+        axes |= {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
     for name in norms:
-        tensors |= _norm(name, a.hidden)
-    return _layout(**tensors)
+        axes |= {f"{name}.weight": ("hidden",), f"{name}.bias": ("hidden",)}
+    return axes
+
+
+def layer_layout(architecture: Architecture, index: int) -> Layout:
+    """One encoder layer; its place matters where layers have kept different numbers of heads."""
+    a = architecture
+    sizes: dict[Axis, int] = {"hidden": a.hidden, "attention": a.attention_width(index), "units": a.feed_forward}
+    return _layout(**{name: tuple(sizes[axis] for axis in axes) for name, axes in layer_axes(a).items()})
 
 
 def head_layout(architecture: Architecture, head: Head) -> Layout:
@@ -114,10 +124,9 @@ def head_layout(architecture: Architecture, head: Head) -> Layout:
 
 def layouts(architecture: Architecture, head: Head) -> dict[str, Layout]:
     """Every group of the global model, from the embeddings up to the head."""
-    one = layer_layout(architecture)
     return {
         EMBEDDINGS: embeddings_layout(architecture),
-        **{layer(i): one for i in range(architecture.layers)},
+        **{layer(i): layer_layout(architecture, i) for i in range(architecture.layers)},
         HEAD: head_layout(architecture, head),
     }
 

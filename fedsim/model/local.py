@@ -11,6 +11,7 @@ from torch.nn import functional
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout
+from fedsim.model.width import Window
 from fedsim.plan import EMBEDDINGS, HEAD, Slot, layer
 
 
@@ -64,25 +65,47 @@ class LocalModel:
         self.parts: dict[str | int, Part] = {
             EMBEDDINGS: Part(embeddings, embeddings_layout(a), shape.train_embeddings, self.device),
             **{
-                i: Part(module, layer_layout(a), i in shape.train_layers, self.device)
+                i: Part(module, layer_layout(a, i), i in shape.train_layers, self.device)
                 for i, module in enumerate(layers)
             },
             HEAD: Part(head, head_layout(a, shape.head), shape.train_head, self.device),
         }
         _fill_buffers(self.module, self.device)
         self.embeddings, self.layers, self.head = embeddings, layers, head
+        if shape.scale != 1.0:
+            for module in (*self.head_mixers, *self.unit_mixers):
+                module.register_forward_pre_hook(self._scaled)
 
     @property
     def trained(self) -> dict[str | int, Part]:
         """The parts that are trained, from the bottom up."""
         return {name: part for name, part in self.parts.items() if part.grad is not None}
 
-    def load(self, groups: Mapping[str, Tensor], slots: tuple[Slot, ...]) -> None:
-        """Copy global groups in place; a slot with several layers gets their mean."""
+    @property
+    def head_mixers(self) -> list[nn.Module]:
+        """The matrix behind the heads of each layer."""
+        name = "attention.output.dense" if self.shape.architecture.family == "bert" else "attention.out_lin"
+        return [layer.get_submodule(name) for layer in self.layers]
+
+    @property
+    def unit_mixers(self) -> list[nn.Module]:
+        """The matrix behind the feed-forward units of each layer."""
+        name = "output.dense" if self.shape.architecture.family == "bert" else "ffn.lin2"
+        return [layer.get_submodule(name) for layer in self.layers]
+
+    def _scaled(self, module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
+        """In training, the fewer heads and units of a narrower model speak as loudly as all of them would."""
+        return (inputs[0] * self.shape.scale,) if self.module.training else None
+
+    def load(self, groups: Mapping[str, Tensor], slots: tuple[Slot, ...], window: Window | None = None) -> None:
+        """Copy global groups in place: of layers what is in the window; a slot with several layers gets their mean."""
         with torch.no_grad():
             for name, part in self.parts.items():
                 slot = slots[name] if isinstance(name, int) else None
-                if isinstance(slot, tuple):
+                if window is not None and isinstance(slot, int):
+                    entries = torch.from_numpy(window.entries(slot)).to(self.device)
+                    torch.index_select(groups[layer(slot)], 0, entries, out=part.flat)
+                elif isinstance(slot, tuple):
                     torch.mean(torch.stack([groups[layer(i)] for i in slot]), 0, out=part.flat)
                 else:
                     part.flat.copy_(groups[name if isinstance(name, str) else layer(slot)])  # type: ignore[arg-type]
@@ -141,7 +164,7 @@ def _modules(architecture: Architecture, depth: int) -> tuple[nn.Module, list[nn
                 vocab_size=a.vocabulary,
                 hidden_size=a.hidden,
                 num_hidden_layers=depth,
-                num_attention_heads=a.heads,
+                num_attention_heads=a.heads,  # their size follows from it; their number from the weights
                 intermediate_size=a.feed_forward,
                 max_position_embeddings=a.max_positions,
                 hidden_dropout_prob=a.dropout,
@@ -159,7 +182,7 @@ def _modules(architecture: Architecture, depth: int) -> tuple[nn.Module, list[nn
             vocab_size=a.vocabulary,
             dim=a.hidden,
             n_layers=depth,
-            n_heads=a.heads,
+            n_heads=a.heads,  # their size follows from it; their number from the weights
             hidden_dim=a.feed_forward,
             max_position_embeddings=a.max_positions,
             dropout=a.dropout,

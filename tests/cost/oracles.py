@@ -1,7 +1,7 @@
 """Reference models built straight from `transformers`, with the parts of a plan trained and the rest frozen."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from transformers import (
     DistilBertForSequenceClassification,
     DistilBertModel,
 )
+from transformers.pytorch_utils import prune_linear_layer
 
 from fedsim.data.work import IntArray, Work
 from fedsim.model.architecture import Architecture, Head
@@ -28,6 +29,10 @@ TINYBERT_6 = Architecture("bert", 30522, 768, 6, 12, 3072, 512, 0.1)
 TINYBERT_4 = Architecture("bert", 30522, 312, 4, 12, 1200, 512, 0.1)
 TINY = Architecture("bert", 211, 24, 3, 3, 40, 64, 0.1)
 TINY_DISTILBERT = Architecture("distilbert", 211, 24, 3, 3, 40, 64, 0.1)
+PRUNED = replace(TINY, kept_heads=(2, 3, 1))
+PRUNED_DISTILBERT = replace(TINY_DISTILBERT, kept_heads=(1, 2, 3))
+NARROW = TINY.narrow(0.4)
+HALF_BERT = BERT_BASE.narrow(0.5)
 
 MLM = Head("mlm")
 POOLER = Head("pooler", 13)
@@ -78,9 +83,27 @@ def reference(architecture: Architecture, head: Head, depth: int, attention: str
     """Build on the current device; `attention` is the `attn_implementation`."""
     build = _bert if architecture.family == "bert" else _distilbert
     made = build(architecture, head, depth, attention)
+    if architecture.kept_heads is not None:
+        for index, layer in enumerate(made.layers):
+            _keep_first(layer, architecture.attention_width(index), architecture.family)
     below = {id(p) for module in (made.embeddings, *made.layers) for p in module.parameters()}
     made.head_parameters = [p for p in made.modules.parameters() if id(p) not in below]
     return made
+
+
+def _keep_first(layer: nn.Module, width: int, family: str) -> None:
+    """Leave a layer as many heads as fit into `width`, by slicing its matrices."""
+    attention = layer.get_submodule("attention")
+    if family == "bert":
+        names, mixer = ("self.query", "self.key", "self.value"), "output.dense"
+    else:
+        names, mixer = ("q_lin", "k_lin", "v_lin"), "out_lin"
+    kept = torch.arange(width)
+    for name in (*names, mixer):
+        owner, _, leaf = name.rpartition(".")
+        linear = attention.get_submodule(name)
+        assert isinstance(linear, nn.Linear)
+        setattr(attention.get_submodule(owner), leaf, prune_linear_layer(linear, kept, dim=int(name == mixer)))
 
 
 def _bert(a: Architecture, head: Head, depth: int, attention: str) -> Reference:

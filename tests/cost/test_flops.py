@@ -7,17 +7,22 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedsim.cost.flops import Flops, flops, layers_only_units
+from fedsim.cost.flops import Flops, flops, importance_flops, layers_only_units
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.local import Batch, LocalModel
 from fedsim.plan import Draw, Layers, Plan, full
+from fedsim.training.importance import gates
 from tests.cost.oracles import (
     BERT_BASE,
     DISTILBERT,
+    HALF_BERT,
     LINEAR,
     MEAN,
     MLM,
+    NARROW,
     POOLER,
+    PRUNED,
+    PRUNED_DISTILBERT,
     TAGS,
     TINY,
     TINY_DISTILBERT,
@@ -82,9 +87,20 @@ def check(architecture: Architecture, head: Head, cases: list[tuple[Plan, list[S
 SMALL = [(samples, length, masked) for samples in (1, 3) for length in (2, 7, 16) for masked in (1, 2)]
 
 
+FEWER_HEADS = pytest.mark.parametrize(
+    "architecture", [PRUNED, PRUNED_DISTILBERT, NARROW], ids=["pruned_bert", "pruned_distilbert", "narrow"]
+)
+
+
 @pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT], ids=["bert", "distilbert"])
 @HEADS
 def test_every_plan_matches_the_dispatcher_exactly(architecture: Architecture, head: Head) -> None:
+    check(architecture, head, [(one, [SMALL[i % len(SMALL)]]) for i, one in enumerate(plans(3))])
+
+
+@FEWER_HEADS
+@pytest.mark.parametrize("head", [MLM, POOLER, LINEAR], ids=lambda head: head.kind)
+def test_every_plan_matches_where_layers_have_fewer_heads_and_units(architecture: Architecture, head: Head) -> None:
     check(architecture, head, [(one, [SMALL[i % len(SMALL)]]) for i, one in enumerate(plans(3))])
 
 
@@ -96,6 +112,33 @@ ALL_POSITIONS = (8, 128, 8 * 128)
 def test_published_sizes_match_at_every_length_and_batch(architecture: Architecture) -> None:
     depth = architecture.layers
     check(architecture, MLM, [(full(depth), [*PUBLISHED, ALL_POSITIONS])])
+
+
+def test_half_of_bert_base_matches_and_has_half_of_the_layers_products() -> None:
+    check(HALF_BERT, MLM, [(full(12), PUBLISHED[1:3]), (plan(12, (5,), head=True), PUBLISHED[:1])])
+    half, whole = (flops(LocalShape.of(one, MLM, full(12))) for one in (HALF_BERT, BERT_BASE))
+    assert 2 * half.forward.token == whole.forward.token
+    assert 2 * half.backward.squared_token == whole.backward.squared_token
+    assert half.forward.position == whole.forward.position
+
+
+@pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT, PRUNED], ids=["bert", "distilbert", "pruned"])
+@pytest.mark.parametrize("head", [MLM, POOLER, MEAN, TAGS], ids=lambda head: head.kind)
+def test_finding_the_importance_of_heads_costs_what_the_dispatcher_counts(
+    architecture: Architecture, head: Head
+) -> None:
+    size = (3, 7, positions_of(head, 3, 7, 5))
+    shape = LocalShape.of(architecture, head, full(3))
+    with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH):
+        model = LocalModel(shape)
+        index = torch.zeros(size[2], dtype=torch.long)
+        ids, real = torch.zeros(3, 7, dtype=torch.long), torch.ones(3, 7, dtype=torch.bool)
+        with gates(model) as opened:
+            with FlopCounterMode(display=False) as forward:
+                loss = model.loss(Batch(ids, real, index if head.kind == "mlm" else None, index))
+            with FlopCounterMode(display=False) as backward:
+                torch.autograd.grad(loss, opened)
+    assert predicted(importance_flops(shape), size) == (forward.get_total_flops(), backward.get_total_flops())
 
 
 @pytest.mark.parametrize("depth", [6, 12])

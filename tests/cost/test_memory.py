@@ -12,12 +12,16 @@ from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.local import Batch, LocalModel
 from fedsim.plan import Plan, full
 from fedsim.scenario.phases import Optimizer
+from fedsim.training.importance import gates
 from tests.cost.oracles import (
     BERT_BASE,
     LINEAR,
     MEAN,
     MLM,
+    NARROW,
     POOLER,
+    PRUNED,
+    PRUNED_DISTILBERT,
     TAGS,
     TINY,
     TINY_DISTILBERT,
@@ -87,6 +91,39 @@ def test_prediction_is_what_real_training_saves(architecture: Architecture, head
         for samples, length, masked in ((1, 9, 3), (4, 17, 11)):
             size = samples, length, positions_of(head, samples, length, masked)
             assert at(activation_bytes(shape), *size) == really_saved(model, real_batch(head, size)), (one, size)
+
+
+@pytest.mark.parametrize("architecture", [PRUNED, PRUNED_DISTILBERT, NARROW], ids=["bert", "distilbert", "narrow"])
+@pytest.mark.parametrize("scale", [1.0, 2.5])
+def test_prediction_is_what_training_with_fewer_heads_saves(architecture: Architecture, scale: float) -> None:
+    for one in (full(3), plan(3, (1,), head=True), plan(3, (2,), head=True), plan(2, (0,), embeddings=True)):
+        shape = replace(LocalShape.of(architecture, LINEAR, one), scale=scale)
+        model = real_model(shape)
+        for samples, length in ((1, 9), (4, 17)):
+            size = samples, length, samples
+            assert at(activation_bytes(shape), *size) == really_saved(model, real_batch(LINEAR, size)), (one, size)
+
+
+def test_fewer_heads_save_fewer_attention_matrices() -> None:
+    kept = activation_bytes(LocalShape.of(PRUNED, MLM, full(3))).squared_token
+    assert kept == (2 + 3 + 1) * 3 * 4  # heads, (softmax, mask, product), float32
+
+
+@pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT, PRUNED], ids=["bert", "distilbert", "pruned"])
+@pytest.mark.parametrize("head", [MLM, POOLER, MEAN], ids=lambda head: head.kind)
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_finding_the_importance_of_heads_needs_less_than_training(
+    architecture: Architecture, head: Head, dropout: float
+) -> None:
+    shape = LocalShape.of(replace(architecture, dropout=dropout), head, full(3))
+    for samples, length, masked in ((1, 3, 1), (4, 32, 9)):
+        size = samples, length, positions_of(head, samples, length, masked)
+        model = real_model(shape)
+        model.module.eval()
+        with gates(model):
+            saved = saved_bytes(model, real_batch(head, size))
+        # and it needs neither gradients of parameters nor the optimizer's state
+        assert 0 < saved < at(activation_bytes(shape), *size)
 
 
 @pytest.mark.slow

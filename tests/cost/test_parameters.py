@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,10 @@ from tests.cost.oracles import (
     DISTILBERT,
     LINEAR,
     MLM,
+    NARROW,
     POOLER,
+    PRUNED,
+    PRUNED_DISTILBERT,
     TAGS,
     TINY,
     TINY_DISTILBERT,
@@ -43,6 +48,26 @@ def test_groups_match_transformers(architecture: Architecture, head: Head) -> No
     assert list(sizes) == ["embeddings", *[f"layer.{i}" for i in range(architecture.layers)], "head"]
     assert whole(architecture, head).parameters == sum(p.numel() for p in model.modules.parameters())
     assert group_bytes(architecture, head).tolist() == [4 * size.parameters for size in counted]
+
+
+@pytest.mark.parametrize("architecture", [PRUNED, PRUNED_DISTILBERT, NARROW], ids=["bert", "distilbert", "narrow"])
+@pytest.mark.parametrize("head", [MLM, LINEAR], ids=lambda head: head.kind)
+def test_groups_with_fewer_heads_match_sliced_models(architecture: Architecture, head: Head) -> None:
+    with torch.device("meta"):
+        model = reference(architecture, head, architecture.layers, "eager")
+    groups = [list(module.parameters()) for module in (model.embeddings, *model.layers)]
+    counted = [Size(sum(p.numel() for p in group), len(group)) for group in [*groups, model.head_parameters]]
+    assert list(group_sizes(architecture, head).values()) == counted
+    some = LocalShape.of(architecture, head, plan(3, (0, 2), head=True))
+    assert trained_size(some).parameters == sum(counted[i].parameters for i in (1, 3, 4))
+    two = LocalShape.of(architecture, head, plan(2, (0,), head=True))
+    assert local_size(two).parameters == sum(counted[i].parameters for i in (0, 1, 2, 4))
+
+
+def test_a_pruned_head_of_bert_base() -> None:
+    pruned = replace(BERT_BASE, kept_heads=(12, 9, *[12] * 10))
+    less = whole(BERT_BASE, MLM).parameters - whole(pruned, MLM).parameters
+    assert less == 3 * (4 * 768 * 64 + 3 * 64) == 590_400
 
 
 def test_published_parameter_counts() -> None:
