@@ -98,7 +98,7 @@ def _pretrained(
     if not len(world.central):
         raise UserError("phases.pretrain needs text of its own: set it above 0", key="data.central_fraction")
     recipe = {
-        "architecture": asdict(architecture),
+        "architecture": {name: value for name, value in asdict(architecture).items() if value is not None},
         "objective": asdict(objective),
         "config": config.model_dump(mode="json"),
         "tokens": world.tokens.fingerprint,

@@ -62,7 +62,7 @@ def gates(model: LocalModel) -> Iterator[list[Tensor]]:
 
 def _gated(opened: list[Tensor], place: int, heads: int, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
     """Put a gate of each sample on each head's part of what goes into the matrix behind them."""
-    states = inputs[0]  # [B, L, heads * size]
+    states = inputs[0].view(*inputs[0].shape[:-1], heads, -1)  # [B, L, heads, size]
     gate = torch.ones(len(states), heads, device=states.device, requires_grad=True)
     opened[place:] = [gate]
-    return ((states.unflatten(-1, (heads, -1)) * gate[:, None, :, None]).flatten(-2),)
+    return ((states * gate[:, None, :, None]).flatten(-2),)

@@ -98,12 +98,15 @@ def _keep_first(layer: nn.Module, width: int, family: str) -> None:
         names, mixer = ("self.query", "self.key", "self.value"), "output.dense"
     else:
         names, mixer = ("q_lin", "k_lin", "v_lin"), "out_lin"
-    kept = torch.arange(width)
     for name in (*names, mixer):
         owner, _, leaf = name.rpartition(".")
         linear = attention.get_submodule(name)
         assert isinstance(linear, nn.Linear)
-        setattr(attention.get_submodule(owner), leaf, prune_linear_layer(linear, kept, dim=int(name == mixer)))
+        setattr(
+            attention.get_submodule(owner),
+            leaf,
+            prune_linear_layer(linear, torch.LongTensor(range(width)), dim=int(name == mixer)),
+        )
 
 
 def _bert(a: Architecture, head: Head, depth: int, attention: str) -> Reference:

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from fedsim import rng
 from fedsim.model.architecture import Architecture, Head, LocalShape
-from fedsim.model.layout import FloatArray, initialise, layer, layer_layout, layouts
+from fedsim.model.layout import FloatArray, initialise, layer_layout, layouts
 from fedsim.model.local import Batch, LocalModel
 from fedsim.model.width import Window, layer_entries, row
+from fedsim.plan import layer
 
 HIDDEN, HEADS, UNITS, LAYERS = 24, 6, 20, 3
 FAMILIES = pytest.mark.parametrize("family", ["bert", "distilbert"])
@@ -207,6 +208,8 @@ def test_the_scale_stands_for_what_is_missing_and_only_in_training(family: str) 
     for model in (scaled, plain):
         model.load(tensors(values), (0, 1, 2), first)
     for train, same in ((True, True), (False, False)):
-        found = [model.module.train(train) and model.logits(batch()) for model in (wide, scaled, plain)]
+        for model in (wide, scaled, plain):
+            model.module.train(train)
+        found = [model.logits(batch()) for model in (wide, scaled, plain)]
         assert torch.allclose(found[0], found[1], atol=1e-5) == same
         assert torch.equal(found[1], found[2]) != same

@@ -62,10 +62,10 @@ def test_it_is_the_mean_absolute_slope_of_the_loss_at_each_gate(a: Architecture,
     assert found.dtype == np.float32
     assert found.shape == (sum(a.heads_in(i) for i in range(2)),)
 
-    gate = {"module": None, "values": torch.ones(0)}
+    gates: dict[nn.Module, Tensor] = {}
 
     def shut(module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor] | None:
-        return (inputs[0] * gate["values"],) if module is gate["module"] else None  # type: ignore[operator]
+        return (inputs[0] * gates[module],) if module in gates else None
 
     for module in model.head_mixers:
         module.register_forward_pre_hook(shut)
@@ -82,11 +82,12 @@ def test_it_is_the_mean_absolute_slope_of_the_loss_at_each_gate(a: Architecture,
                     for step in (-1e-4, 1e-4):
                         values = torch.ones(a.heads_in(layer), a.head_size, dtype=torch.float64)
                         values[h] += step
-                        gate |= {"module": module, "values": values.flatten()}
+                        gates[module] = values.flatten()
                         logits = model.logits(one)
                         losses.append(nn.functional.cross_entropy(logits, one.targets, reduction="sum").item())
                     total += abs(losses[1] - losses[0]) / 2e-4
                 targets += len(batch.targets)
+            gates.clear()
             assert found[place] == pytest.approx(total / targets, rel=1e-3, abs=1e-6)
             place += 1
 
