@@ -13,16 +13,20 @@ from fedsim.cohorts import Cohorts
 from fedsim.dispatch import Dispatch
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import ClientReport
+from fedsim.errors import FedsimError
 from fedsim.evaluation import Evaluator
 from fedsim.interrupt import uninterrupted
+from fedsim.methods.base import Federated
 from fedsim.model.layout import layouts
 from fedsim.observe.observer import Observer, RoundReport, RoundStart
 from fedsim.phases import Goal, Prepared
 from fedsim.plan import HEAD
 from fedsim.rounds import CENTRAL, Cohort, State, Turn
+from fedsim.scenario.server import Server
 from fedsim.server.fill import filled
+from fedsim.server.optimizer import ServerState
 from fedsim.server.parameters import GlobalModel
-from fedsim.server.step import step
+from fedsim.server.step import begin, step
 from fedsim.start import initial_head
 
 
@@ -44,6 +48,8 @@ class MethodRun:
         self.engine: Engine | None = dispatch.engine
         self.world = cohorts.world
         self.account, self.state, self.observer = account, state, observer
+        method = prepared.method
+        self.server = method.server if isinstance(method, Federated) else Server()
 
     @property
     def rounds(self) -> int:
@@ -75,7 +81,8 @@ class MethodRun:
     def _round(self, turn: Turn) -> None:
         """Pick a cohort, price it, play the clock, train what arrives, average, test; then commit all of it."""
         started = time.perf_counter()
-        state, begun = self.state, self._begun(turn)
+        state = self.state
+        begun, server = self._begun(turn)
         cohort = self.cohorts.pick(turn, begun, state.pools)
         self.observer.begin(
             RoundStart(self.name, turn.phase.name, turn.stage.label, turn.round, self.rounds, len(cohort.clients))
@@ -88,7 +95,10 @@ class MethodRun:
         trips = _judged(trips, cohort, trained.reports)
         useful = np.flatnonzero(trips.outcome == Outcome.completed.code)
         changed = sorted({name for i in useful.tolist() for name in cohort.sent(turn.stage.plans, i)})
-        model, server = step(begun, changed, trained.means, state.server)
+        try:
+            model, server = step(self.server, begun, changed, trained.means, server)
+        except FedsimError as error:
+            raise FedsimError(f"{self.name}, round {turn.round}: {error}") from error
         self._publish(model, trained.means)
         tested = self._evaluate(turn.goal, model) if self._due(turn) else None
         with uninterrupted():
@@ -105,11 +115,11 @@ class MethodRun:
             self._close(turn, time.perf_counter() - started)
         self._report(turn, len(cohort.clients), len(useful), loss, tested is not None)
 
-    def _begun(self, turn: Turn) -> GlobalModel:
-        """The model as the round finds it: a stage may begin with other groups, and a phase with another head."""
+    def _begun(self, turn: Turn) -> tuple[GlobalModel, ServerState]:
+        """Model and server as the round finds them: a stage may begin with other groups, a phase with another head."""
         before, goal = self.state.model, turn.goal
         if turn.round != turn.stage_first:
-            return before
+            return before, self.state.server
         seed, key = self.world.scenario.seed, (turn.phase.name, turn.stage_index)
         model = GlobalModel(layouts(self.prepared.architecture, goal.head), dict(before.groups), dict(before.versions))
         for fill in turn.stage.fills:
@@ -120,8 +130,9 @@ class MethodRun:
             own = () if turn.stage_index == 0 else key
             layout = model.layouts[HEAD]
             model.replace(HEAD, initial_head(layout, seed, goal.objective, *own) if before.groups else None)
-        self._publish(model, (name for name in model.names if model.versions[name] != before.versions[name]))
-        return model
+        replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
+        self._publish(model, replaced)
+        return model, begin(self.server, self.state.server, replaced, new_phase=turn.stage_index == 0)
 
     def _close(self, turn: Turn, seconds: float) -> None:
         """Seal the round's trace, and write it with a checkpoint where one is due."""

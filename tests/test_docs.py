@@ -19,6 +19,7 @@ from fedsim.scenario.base import Config
 from fedsim.scenario.load import load
 from fedsim.scenario.model import Model
 from fedsim.scenario.schema import Scenario
+from fedsim.scenario.server import Server
 from fedsim.scenario.shelf import find
 from fedsim.simulation import Request, simulate
 from fedsim.trace.reader import Run, read_run
@@ -138,9 +139,11 @@ def _fields(section: type[Config], prefix: str = "") -> list[tuple[str, tuple[An
     found: list[tuple[str, tuple[Any, tuple[str, ...]]]] = []
     for name, field in section.model_fields.items():
         kind = field.annotation
-        if name == "kind":
+        if name == "kind" and not prefix:
             continue
-        if isinstance(kind, type) and issubclass(kind, Config) and kind is not Model:
+        if kind is Server:  # its keys are on FedOpt's page
+            found.append((name, ({"kind": field.default.kind}, ())))
+        elif isinstance(kind, type) and issubclass(kind, Config) and kind is not Model:
             found += _fields(kind, f"{prefix}{name}.")
         else:
             choices = get_args(kind) if get_origin(kind) is Literal else ()

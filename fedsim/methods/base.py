@@ -12,6 +12,7 @@ from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.base import Config, Positive, Problem
 from fedsim.scenario.model import Model
+from fedsim.scenario.server import Server
 from fedsim.training.recipe import Recipe
 
 PhaseName = Literal["further_pretrain", "finetune"]
@@ -97,6 +98,8 @@ class Federated(Method):
     """A client's weight in the average: its number of samples, or one."""
     optimizer_state: Literal["reset", "keep"] = "reset"
     """`keep`: a client's optimizer state waits on its device for its next round."""
+    server: Server = Server()
+    """How the mean of the updates becomes the new model; the keys of a server optimizer."""
 
 
 def merge_equal(stages: Sequence[Stage]) -> list[Stage]:

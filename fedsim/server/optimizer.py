@@ -13,7 +13,6 @@ from fedsim.scenario.server import Server
 
 ServerState = dict[str, FloatArray]
 """What the server keeps of each group: `momentum/GROUP`, `variance/GROUP` of the group's size, `steps/GROUP` [1]."""
-_KEPT = ("momentum", "variance", "steps")
 
 
 def step(
@@ -44,8 +43,7 @@ def step(
 
 def without(state: ServerState, group: str) -> ServerState:
     """The state with nothing known of this group, for weights that are not what they were."""
-    forgotten = {f"{kept}/{group}" for kept in _KEPT}
-    return {name: values for name, values in state.items() if name not in forgotten}
+    return {name: values for name, values in state.items() if name.partition("/")[2] != group}
 
 
 def _sgd(server: Server, name: str, mean: FloatArray, delta: FloatArray, state: ServerState) -> FloatArray:

@@ -1,0 +1,44 @@
+"""Methods that keep something on the server or on clients: the same bits inline, on hosts, and after a kill."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fedsim.engine.inline import InlineEngine
+from tests import runs
+from tests.runs import Dying, Killed, Lent, hashes, small
+
+from ..test_same_bits import Hashes, Pools
+
+METHODS: dict[str, dict[str, Any]] = {
+    "fedopt": {"kind": "fedbt", "server": {"kind": "fedyogi", "learning_rate": 0.01, "bias_correction": True}},
+}
+
+
+def raw() -> dict[str, Any]:
+    return small(METHODS, phases__pretrain=None, phases__further_pretrain__rounds=2)
+
+
+@pytest.fixture(scope="module")
+def unbroken(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hashes:
+    """Every method, in this process, from start to end."""
+    found = hashes(runs.run(raw(), world, tmp_path_factory.mktemp("unbroken") / "run"))
+    assert len({weights for weights, _ in found.values()}) == len(METHODS)
+    return found
+
+
+def test_on_two_hosts(unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools) -> None:
+    engine = partial(lambda hosts, out: Lent(pools(hosts), str(out)), 2, tmp_path)
+    assert hashes(runs.run(raw(), world, tmp_path / "run", engine)) == unbroken
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_killed_and_resumed(unbroken: Hashes, world: Path, tmp_path: Path, method: str) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(Killed):
+        runs.run(raw(), world, out, lambda: Dying(InlineEngine(), 10), methods=[method])
+    with pytest.raises(Killed):
+        runs.resume(out, lambda: Dying(InlineEngine(), 8))
+    assert hashes(runs.resume(out)) == {method: unbroken[method]}
