@@ -6,10 +6,16 @@ indices whose element-wise average fills it.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from fedsim.model.distillation import Distillation
+
 EMBEDDINGS, HEAD = "embeddings", "head"
+PROJECTION, TEACHER = "projection", "teacher"
+"""Groups of a method whose clients learn from a teacher: what the student's states are projected by, and the teacher."""
 
 Slot = int | tuple[int, ...]
 PartName = str | int
@@ -70,6 +76,8 @@ class Plan:
     """Keep the whole global model up to date, or download just the groups that the local model is built from."""
     private: tuple[PartName, ...] = ()
     """Parts that live on the client: downloaded once, kept on its device between rounds, never sent."""
+    distillation: "Distillation | None" = None
+    """Learn from a teacher, which is downloaded as well."""
 
     def __post_init__(self) -> None:
         if list(self.train_layers) != sorted({p for p in self.train_layers if 0 <= p < self.layers.depth}):
@@ -83,7 +91,14 @@ class Plan:
     def trained(self) -> tuple[PartName, ...]:
         """The parts that are trained, bottom first."""
         ends = ([EMBEDDINGS] if self.train_embeddings else [], [HEAD] if self.train_head else [])
-        return (*ends[0], *self.train_layers, *ends[1])
+        return (*ends[0], *self.train_layers, *ends[1], *(name for name in self.taught if name != TEACHER))
+
+    @property
+    def taught(self) -> tuple[str, ...]:
+        """Groups that learning from a teacher takes."""
+        if self.distillation is None:
+            return ()
+        return (PROJECTION, TEACHER) if self.distillation.projection else (TEACHER,)
 
     @property
     def uploaded(self) -> tuple[PartName, ...]:
@@ -97,7 +112,7 @@ class Plan:
     def needed(self, slots: tuple[Slot, ...]) -> frozenset[str]:
         """Groups that the local model is built from."""
         return frozenset(
-            (EMBEDDINGS, HEAD, *(layer(i) for slot in slots for i in ((slot,) if isinstance(slot, int) else slot)))
+            (EMBEDDINGS, HEAD, *self.taught, *(layer(i) for slot in slots for i in ((slot,) if isinstance(slot, int) else slot)))
         )
 
 

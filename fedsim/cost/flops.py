@@ -10,6 +10,7 @@ from functools import cache
 
 from fedsim.data.work import IntArray, Work
 from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.model.distillation import Distillation
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,13 @@ def flops(shape: LocalShape) -> Flops:
         forward += _layer_forward(shape.architecture, place)
         backward += _layer_backward(shape.architecture, place, trained=trained, input_gradient=gradient)
         gradient = gradient or trained
-    head_forward, head_backward = _head(shape, input_gradient=gradient)
-    return Flops(forward + head_forward, backward + head_backward)
+    if shape.distillation is None or shape.distillation.logits:
+        head_forward, head_backward = _head(shape, input_gradient=gradient)
+        forward, backward = forward + head_forward, backward + head_backward
+    if shape.distillation is not None:
+        extra = _distillation(shape, shape.distillation)
+        forward, backward = forward + extra.forward, backward + extra.backward
+    return Flops(forward, backward)
 
 
 @cache
@@ -77,9 +83,11 @@ def layers_only_units(shape: LocalShape) -> int:
 
     Forward 1 per local layer, weight gradient 1 per trained layer, input gradient 1 per layer from the lowest trained
     one upwards, that one included (with trained embeddings: every layer). Training all of 12 layers is 36 units.
+    A teacher's layers are forward passes as well.
     """
     lowest = 0 if shape.train_embeddings else min(shape.train_layers, default=shape.depth)
-    return shape.depth + len(shape.train_layers) + (shape.depth - lowest)
+    teacher = 0 if shape.distillation is None else shape.distillation.teacher_depth
+    return shape.depth + len(shape.train_layers) + (shape.depth - lowest) + teacher
 
 
 def _layer_forward(architecture: Architecture, place: int) -> Coefficients:
@@ -100,6 +108,35 @@ def _layer_backward(architecture: Architecture, place: int, *, trained: bool, in
     if input_gradient:
         total += Coefficients(token=3 * 2 * h * w)
     return total
+
+
+def _distillation(shape: LocalShape, distillation: Distillation) -> Flops:
+    """What a teacher adds: its forward pass, the products behind attention scores, and the student's projections.
+
+    The losses themselves are elementwise. Scores are computed once more, beside the fused attention.
+    """
+    own, teacher = shape.architecture.hidden, distillation.teacher
+    forward, backward = Coefficients(), Coefficients()
+    for place in range(distillation.teacher_depth):
+        forward += _layer_forward(teacher, place)
+    if distillation.teacher_logits:
+        forward += _head(LocalShape(teacher, shape.head, teacher.layers), input_gradient=False)[0]
+    gradient = shape.train_embeddings
+    projected = Coefficients(token=2 * own * teacher.hidden)
+    if distillation.embeddings > 0:
+        forward += projected
+        backward += projected + (projected if gradient else Coefficients())
+    for place in range(shape.depth):
+        gradient = gradient or place in shape.train_layers
+        if distillation.transfers_attention:
+            scores = Coefficients(squared_token=2 * shape.architecture.attention_width(place))
+            imitated = teacher.attention_width(distillation.layer_map[place] - 1)
+            forward += scores + Coefficients(squared_token=2 * imitated)
+            backward += scores + scores if gradient else Coefficients()
+        if distillation.hidden > 0:
+            forward += projected
+            backward += projected + (projected if gradient else Coefficients())
+    return Flops(forward, backward)
 
 
 def _head(shape: LocalShape, *, input_gradient: bool) -> tuple[Coefficients, Coefficients]:

@@ -20,6 +20,7 @@ from fedsim.scenario.phases import Optimizer
 
 if TYPE_CHECKING:
     from fedsim.model.local import Batch, LocalModel
+    from fedsim.training.distillation import Taught
 
 _BASIS = ("constant", "length", "samples", "token", "squared_token", "position")
 _SIZES = ((2, 2), (2, 3), (2, 4), (3, 2), (3, 3))
@@ -71,7 +72,7 @@ def activation_bytes(shape: LocalShape) -> Polynomial:
     Raises:
         FedsimError: the bytes measured are no polynomial of this form.
     """
-    frozen = 0 if shape.train_embeddings else min(shape.train_layers, default=shape.depth)
+    frozen = 0 if shape.train_embeddings or shape.distillation else min(shape.train_layers, default=shape.depth)
     # Frozen layers below everything trained save nothing: without them there are fewer shapes, and smaller ones.
     places = tuple(place - frozen for place in shape.train_layers)
     above = shape.architecture.above(frozen)
@@ -83,8 +84,12 @@ def _measured(shape: LocalShape) -> Polynomial:
     from torch._subclasses.fake_tensor import FakeTensorMode
 
     from fedsim.model.local import LocalModel
+    from fedsim.training.distillation import Taught
 
-    largest = shape.architecture.max_positions
+    longest = [shape.architecture.max_positions]
+    if shape.distillation is not None:
+        longest.append(shape.distillation.teacher.max_positions)
+    largest = min(longest)
     if shape.head.kind == "mlm":
         sizes = np.array([*[(*size, 1) for size in _SIZES], (2, 2, 2), (5, largest, 7)], dtype=np.int64)
         known = list(_BASIS)
@@ -94,7 +99,8 @@ def _measured(shape: LocalShape) -> Polynomial:
     with FakeTensorMode():
         model = LocalModel(shape)
         model.module.train()
-        measured = np.array([saved_bytes(model, _batch(shape.head, *size)) for size in sizes.tolist()])
+        learner = model if shape.teacher is None else Taught(model, LocalModel(shape.teacher))
+        measured = np.array([saved_bytes(learner, _batch(shape.head, *size)) for size in sizes.tolist()])
     equations = _terms(sizes)[:-1, : len(known)]
     solution = np.linalg.solve(equations.astype(np.float64), measured[:-1].astype(np.float64))
     polynomial = Polynomial(**{name: round(value) for name, value in zip(known, solution.tolist(), strict=True)})
@@ -104,7 +110,7 @@ def _measured(shape: LocalShape) -> Polynomial:
     return polynomial
 
 
-def saved_bytes(model: "LocalModel", batch: "Batch") -> int:
+def saved_bytes(model: "LocalModel | Taught", batch: "Batch") -> int:
     """Bytes of the storages that a forward pass saves for backward, weights and buffers excluded, each counted once."""
     import torch
 

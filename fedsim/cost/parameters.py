@@ -7,7 +7,7 @@ import numpy as np
 
 from fedsim.data.work import IntArray
 from fedsim.model.architecture import Architecture, Head, LocalShape
-from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, layouts
+from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, layouts, projection_layout
 from fedsim.plan import EMBEDDINGS, HEAD, PartName
 
 BYTES_PER_PARAMETER = 4
@@ -38,10 +38,11 @@ def group_bytes(architecture: Architecture, head: Head) -> IntArray:
 
 
 def local_size(shape: LocalShape) -> Size:
-    """The local model that a client builds."""
-    a = shape.architecture
+    """The local model that a client builds; a student's teacher and projection are part of it."""
+    a, teacher = shape.architecture, shape.teacher
     layers = [layer_layout(a, place) for place in range(shape.depth)]
-    return _size([embeddings_layout(a), *layers, head_layout(a, shape.head)])
+    own = [embeddings_layout(a), *layers, head_layout(a, shape.head), *_projection(shape)]
+    return _size([*own, *(layouts(teacher.architecture, teacher.head).values() if teacher else ())])
 
 
 def trained_size(shape: LocalShape, private: Collection[PartName] = ()) -> Size:
@@ -51,7 +52,14 @@ def trained_size(shape: LocalShape, private: Collection[PartName] = ()) -> Size:
         parts.append(embeddings_layout(shape.architecture))
     if shape.train_head and HEAD not in private:
         parts.append(head_layout(shape.architecture, shape.head))
-    return _size(parts)
+    return _size([*parts, *_projection(shape)])
+
+
+def _projection(shape: LocalShape) -> list[Layout]:
+    distillation = shape.distillation
+    if distillation is None or not distillation.projection:
+        return []
+    return [projection_layout(shape.architecture.hidden, distillation.teacher.hidden)]
 
 
 def _size(parts: list[Layout]) -> Size:

@@ -1,9 +1,12 @@
 """The numbers that decide what a model costs: sizes of the encoder, kind of head."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from fedsim.plan import Plan
+
+if TYPE_CHECKING:
+    from fedsim.model.distillation import Distillation
 
 HeadKind = Literal["mlm", "pooler", "linear", "mean", "tokens"]
 
@@ -90,8 +93,18 @@ class LocalShape:
     train_head: bool = False
     scale: float = 1.0
     """What the outputs of heads and feed-forward units are multiplied by in training, where there are fewer of them."""
+    distillation: "Distillation | None" = None
+    """A student's: its teacher stands beside it."""
 
     @classmethod
     def of(cls, architecture: Architecture, head: Head, plan: Plan) -> Self:
         """The shape of a plan's local model."""
-        return cls(architecture, head, plan.layers.depth, plan.train_layers, plan.train_embeddings, plan.train_head)
+        trained = (plan.train_layers, plan.train_embeddings, plan.train_head)
+        return cls(architecture, head, plan.layers.depth, *trained, distillation=plan.distillation)
+
+    @property
+    def teacher(self) -> "LocalShape | None":
+        """The shape of a student's teacher: all of it, frozen, with a head of the same kind."""
+        if self.distillation is None:
+            return None
+        return LocalShape(self.distillation.teacher, self.head, self.distillation.teacher.layers)

@@ -67,7 +67,8 @@ def _layout(**tensors: Shape) -> Layout:
 
 
 def _dense(name: str, out: int, into: int) -> dict[str, Shape]:
-    return {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
+    prefix = f"{name}." if name else ""
+    return {f"{prefix}weight": (out, into), f"{prefix}bias": (out,)}
 
 
 def _norm(name: str, width: int) -> dict[str, Shape]:
@@ -120,6 +121,11 @@ def head_layout(architecture: Architecture, head: Head) -> Layout:
         return _layout(**_dense("dense", a.hidden, a.hidden), **_norm("norm", a.hidden), bias=(a.vocabulary,))
     pooling = _dense("dense", a.hidden, a.hidden) if head.kind == "pooler" else {}
     return _layout(**pooling, **_dense("classifier", head.classes, a.hidden))
+
+
+def projection_layout(hidden: int, teacher_hidden: int) -> Layout:
+    """What makes a student's states comparable with its teacher's (TinyBERT, equation 8)."""
+    return _layout(**_dense("", teacher_hidden, hidden))
 
 
 def layouts(architecture: Architecture, head: Head) -> dict[str, Layout]:

@@ -10,9 +10,9 @@ from torch.nn import functional
 
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.heads import build_head
-from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout
+from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
 from fedsim.model.width import Window
-from fedsim.plan import EMBEDDINGS, HEAD, Slot, layer
+from fedsim.plan import EMBEDDINGS, HEAD, PROJECTION, Slot, layer
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,11 @@ class LocalModel:
             },
             HEAD: Part(head, head_layout(a, shape.head), shape.train_head, self.device),
         }
+        if shape.distillation is not None and shape.distillation.projection:
+            width = shape.distillation.teacher.hidden
+            self.projection = nn.Linear(a.hidden, width, device="meta")
+            self.module["projection"] = self.projection
+            self.parts[PROJECTION] = Part(self.projection, projection_layout(a.hidden, width), True, self.device)
         _fill_buffers(self.module, self.device)
         self.embeddings, self.layers, self.head = embeddings, layers, head
         if shape.scale != 1.0:
@@ -116,17 +121,27 @@ class LocalModel:
             if part.grad is not None:
                 part.grad.zero_()
 
+    def embedded(self, batch: Batch) -> Tensor:
+        """What the lowest layer sees, [B, L, hidden]."""
+        return self.embeddings(batch.ids)  # type: ignore[no-any-return]
+
+    def mask(self, batch: Batch) -> Tensor | None:
+        """Which tokens each token may look at, [B, 1, L, L]; None: all."""
+        return None if batch.real is None else batch.real[:, None, None, :].expand(-1, 1, batch.ids.shape[1], -1)
+
     def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states, [B, L, hidden]."""
-        mask = None if batch.real is None else batch.real[:, None, None, :].expand(-1, 1, batch.ids.shape[1], -1)
-        states: Tensor = self.embeddings(batch.ids)
+        states, mask = self.embedded(batch), self.mask(batch)
         for module in self.layers:
             states = module(states, mask)
         return states
 
     def logits(self, batch: Batch) -> Tensor:
         """[P, vocabulary], [B * L, classes] or [B, classes]: one row for each entry of `batch.targets`."""
-        states = self.hidden(batch)
+        return self.answers(self.hidden(batch), batch)
+
+    def answers(self, states: Tensor, batch: Batch) -> Tensor:
+        """The logits, from the last hidden states."""
         kind = self.shape.head.kind
         if kind == "mean":
             states = states.mean(1) if batch.real is None else _mean(states, batch.real)
