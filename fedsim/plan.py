@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 EMBEDDINGS, HEAD = "embeddings", "head"
 PROJECTION, TEACHER = "projection", "teacher"
-"""Groups of a method whose clients learn from a teacher: what the student's states are projected by, and the teacher."""
+"""Groups that learning from a teacher takes: what projects the student's states, and the teacher itself."""
 
 Slot = int | tuple[int, ...]
 PartName = str | int
@@ -112,7 +112,12 @@ class Plan:
     def needed(self, slots: tuple[Slot, ...]) -> frozenset[str]:
         """Groups that the local model is built from."""
         return frozenset(
-            (EMBEDDINGS, HEAD, *self.taught, *(layer(i) for slot in slots for i in ((slot,) if isinstance(slot, int) else slot)))
+            (
+                EMBEDDINGS,
+                HEAD,
+                *self.taught,
+                *(layer(i) for slot in slots for i in ((slot,) if isinstance(slot, int) else slot)),
+            )
         )
 
 

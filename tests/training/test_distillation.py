@@ -190,7 +190,9 @@ def test_attention_distributions_equal_those_of_eager_attention(tmp_path: Path) 
         for sample, head in np.ndindex(3, 2):
             n = int(given.real[sample].sum())
             # the masked scores of eager attention: finfo.min leaves padding without a share
-            p, q = (functional.log_softmax(scores[sample, head, :n].double(), -1) for scores in (t[target - 1], s[place]))
+            p, q = (
+                functional.log_softmax(scores[sample, head, :n].double(), -1) for scores in (t[target - 1], s[place])
+            )
             assert not p[:, n:].exp().any()
             kl.append((p[:, :n].exp() * (p - q)[:, :n]).sum(-1))
         found = values(ours, given)[f"attention.{place}"]
