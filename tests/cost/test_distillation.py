@@ -51,7 +51,9 @@ def student(
 ) -> LocalShape:
     depth = architecture.layers
     distillation = Distillation(teacher, layer_map(kind, depth, teacher.layers), (1.0,) * depth, **terms)
-    return LocalShape(architecture, head, depth, tuple(range(depth)), True, distillation.logits, distillation)
+    return LocalShape(
+        architecture, head, depth, tuple(range(depth)), True, distillation.logits, distillation=distillation
+    )
 
 
 CASES = [

@@ -49,7 +49,9 @@ def taught(
     """A student and its teacher, from seeds 1 and 2; `same`: with the same weights and W = I."""
     g = layer_map("uniform", student.layers, teacher.layers)
     distillation = Distillation(teacher, g, (1.0,) * student.layers, **terms)
-    shape = LocalShape(student, head, student.layers, tuple(range(student.layers)), True, True, distillation)
+    shape = LocalShape(
+        student, head, student.layers, tuple(range(student.layers)), True, True, distillation=distillation
+    )
     made, its = LocalModel(shape), LocalModel(LocalShape(teacher, head, teacher.layers))
     values = tensors(groups(student, head, 2 if same else 1))
     if distillation.projection:
