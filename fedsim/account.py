@@ -87,7 +87,7 @@ class Account:
                 "slots": [slots_text(slots) for slots in cohort.slots],
             },
         )
-        sums = Totals.of(trips, useful)
+        sums = Totals.of(trips, useful, cohort.work)
         counts = {outcome.value: int((trips.outcome == outcome.code).sum()) for outcome in OUTCOMES}
         self._trace.add(
             "rounds",

@@ -73,7 +73,7 @@ class Cohorts:
         lengths = examples.lengths(samples)
         draw = rng.stream(self.world.scenario.seed, "batches", turn.phase.name, turn.phase_round, client)
         batches = compose(lengths, turn.phase.config.local, longest, draw)
-        return measure(lengths, examples.counts(samples), batches, longest)
+        return measure(lengths, examples.counts(samples), batches, longest, turn.phase.objective.width)
 
     def _option(
         self, turn: Turn, plan: Plan, clients: IntArray, work: Work, model: GlobalModel, pools: Pools

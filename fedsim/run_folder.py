@@ -24,7 +24,7 @@ from fedsim.world import World
 
 SCENARIO, IDENTITY, WORLD, SUMMARY = "scenario.json", "identity.json", "world.json", "run.json"
 NUMBERS = {
-    "quality",
+    *("quality", "tokens", "real_tokens"),
     *(f"{part}{name}" for name in ("upload_bytes", "download_bytes") for part in ("", "wasted_")),
     *(f"{part}flops_{name}" for name in ("forward", "backward") for part in ("", "wasted_")),
     *("device_seconds", "wasted_device_seconds", "energy_j", "simulated_seconds", "rounds", "clients_trained"),

@@ -7,12 +7,16 @@ from typing import Any, Self
 import numpy as np
 
 from fedsim.clock.trips import Trips
+from fedsim.data.work import Work
 
 
 @dataclass(frozen=True)
 class Totals:
     """Sums over trips; every `wasted_` number is part of the number of the same name."""
 
+    tokens: int = 0
+    """Of all plans, padding included."""
+    real_tokens: int = 0
     download_bytes: int = 0
     upload_bytes: int = 0
     flops_forward: int = 0
@@ -27,11 +31,13 @@ class Totals:
     trips_completed: int = 0
 
     @classmethod
-    def of(cls, trips: Trips, useful: np.typing.NDArray[np.bool_]) -> Self:
+    def of(cls, trips: Trips, useful: np.typing.NDArray[np.bool_], work: Work) -> Self:
         """The sums of a round's trips."""
         seconds = trips.download_s + trips.compute_s + trips.upload_s
         whole = ("download_bytes", "upload_bytes", "flops_forward", "flops_backward")
         return cls(
+            tokens=int(work.tokens.sum()),
+            real_tokens=int(work.real_tokens.sum()),
             **{name: int(getattr(trips, name).sum()) for name in whole},
             **{f"wasted_{name}": int(getattr(trips, name)[~useful].sum()) for name in whole},
             device_seconds=fsum(seconds),

@@ -91,17 +91,22 @@ class World:
             )
         return architecture
 
+    @property
+    def width(self) -> int:
+        """Tokens that every batch is padded to; 0: to its longest sample."""
+        return self.scenario.data.max_tokens if self.scenario.data.padding == "max" else 0
+
     def mlm_objective(self, model: Model) -> Objective:
         """Masked-language modelling as further pre-training does it, or would with its defaults."""
         phase = self.scenario.phases.further_pretrain
         fraction = FurtherPretrain.model_fields["mask_fraction"].default if phase is None else phase.mask_fraction
-        return Objective("mlm", "", fraction, model.mlm_positions == "all")
+        return Objective("mlm", "", fraction, model.mlm_positions == "all", self.width)
 
     def objective(self, phase: FurtherPretrain | Finetune, model: Model) -> Objective:
         """What a phase learns."""
         if isinstance(phase, FurtherPretrain):
             return self.mlm_objective(model)
-        return Objective(phase.task.kind, phase.task.label)
+        return Objective(phase.task.kind, phase.task.label, width=self.width)
 
     def head(self, objective: Objective, model: Model) -> Head:
         """The head that an objective needs.

@@ -21,6 +21,8 @@ NUMBERS = {
     "flops_forward",
     "flops_backward",
     "device_seconds",
+    "tokens",
+    "real_tokens",
     "simulated_seconds",
     "wasted_bytes",
     "wasted_flops",

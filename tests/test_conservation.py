@@ -108,7 +108,7 @@ def ended(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
 def sums(trips: pd.DataFrame) -> dict[str, float]:
     seconds = trips.download_s + trips.compute_s + trips.upload_s
     return {
-        **{name: int(trips[name].sum()) for name in WHOLE},
+        **{name: int(trips[name].sum()) for name in (*WHOLE, "tokens", "real_tokens")},
         "device_seconds": math.fsum(seconds),
         "energy_j": math.fsum(trips.energy_j),
     }
@@ -129,7 +129,7 @@ def test_rounds_are_the_sums_of_their_trips(ended: Ended) -> None:
 def test_totals_are_the_sums_of_the_rounds(ended: Ended) -> None:
     for name, found in ended.run.summary["methods"].items():
         rounds = ended.run.rounds[ended.run.rounds.method == name]
-        for column in (*WHOLE, *(f"wasted_{column}" for column in WHOLE)):
+        for column in (*WHOLE, *(f"wasted_{column}" for column in WHOLE), "tokens", "real_tokens"):
             assert found[column] == rounds[column].sum()
         for column in ("device_seconds", "wasted_device_seconds", "energy_j"):
             assert found[column] == pytest.approx(math.fsum(rounds[column]), rel=1e-15)

@@ -33,7 +33,9 @@ def compose(lengths: IntArray, local: Local, longest: int, rng: np.random.Genera
     return batches[: local.max_batches]
 
 
-def measure(lengths: IntArray, counts: IntArray | None, batches: list[IntArray], longest: int) -> IntArray:
+def measure(
+    lengths: IntArray, counts: IntArray | None, batches: list[IntArray], longest: int, width: int = 0
+) -> IntArray:
     """One client's row of `Work`: batches, samples, tokens, real, squared, positions, then B, L, P of the largest.
 
     Args:
@@ -41,12 +43,13 @@ def measure(lengths: IntArray, counts: IntArray | None, batches: list[IntArray],
         counts: positions that the head is evaluated at in each sample; None: at every position, padding included.
         batches: positions within the shard.
         longest: most tokens that the model takes.
+        width: tokens that every batch is padded to; 0: to its longest sample.
     """
     row = np.zeros(9, np.int64)
     largest = -1
     for batch in batches:
         samples, own = len(batch), lengths[batch]
-        length = int(padded(own.max(), longest))
+        length = width or int(padded(own.max(), longest))
         positions = samples * length if counts is None else int(counts[batch].sum())
         row[:6] += (1, samples, samples * length, int(own.sum()), samples * length * length, positions)
         # activations grow with B * L and, through the attention weights, with B * L * L

@@ -24,6 +24,8 @@ class Objective:
     mask_fraction: float = 0.15
     all_positions: bool = False
     """MLM: compute the vocabulary logits at every position."""
+    width: int = 0
+    """Every batch is padded to this many tokens; 0: to its longest sample."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,10 @@ class Examples:
 
     def batch(self, samples: IntArray, longest: int, rng: np.random.Generator) -> NumpyBatch:
         """The samples padded to a common length, with targets; `rng` draws the masks."""
+        batch = self._shortest(samples, longest, rng)
+        return _widened(batch, self.objective.width, max(self.tokens.pad, 0)) if self.objective.width else batch
+
+    def _shortest(self, samples: IntArray, longest: int, rng: np.random.Generator) -> NumpyBatch:
         tokens, objective = self.tokens, self.objective
         lengths = self.lengths(samples)
         width = int(batches.padded(lengths.max(), longest))
@@ -114,6 +120,19 @@ def counts(objective: Objective, lengths: IntArray) -> IntArray | None:
     if objective.kind == "tokens" or objective.all_positions:
         return None
     return batches.mask_counts(lengths, objective.mask_fraction)
+
+
+def _widened(batch: NumpyBatch, width: int, pad: int) -> NumpyBatch:
+    """The same batch with more padding: what is drawn for it does not depend on how far it is padded."""
+    samples, before = batch.ids.shape
+    ids = np.pad(batch.ids, ((0, 0), (0, width - before)), constant_values=pad)
+    positions, targets = batch.positions, batch.targets
+    if positions is not None:
+        positions = positions // before * width + positions % before
+    elif len(targets) != samples:
+        rows = targets.reshape(samples, before)
+        targets = np.pad(rows, ((0, 0), (0, width - before)), constant_values=IGNORED).reshape(-1)
+    return NumpyBatch(ids, batch.lengths, positions, targets)
 
 
 def _pad(rows: Ragged, samples: IntArray, width: int, fill: int) -> npt.NDArray[np.int64]:

@@ -55,6 +55,10 @@ def comparison(methods: Mapping[str, Mapping[str, Any]], title: str = "") -> Gri
     if any(uploads):
         cost("mean upload, MB", lambda count: f"{count / 1e6:,.3f}", uploads, uploads[0])
         cost("mean upload, MiB", lambda count: f"{count / 2**20:,.3f}", uploads, uploads[0])
+    cost(
+        "tokens, padded", lambda count: f"{count:,.0f}", [float(m["tokens"]) for m in methods.values()], first["tokens"]
+    )
+    rows.append(("padding", *(share(m["tokens"] - m["real_tokens"], m["tokens"]) for m in methods.values())))
     rows.append(("rounds", *(f"{method['rounds']:,}" for method in methods.values())))
     rows.append(("client updates used", *(f"{method['clients_trained']:,}" for method in methods.values())))
     note = f"percentages: of what {next(iter(methods))} spent in all".replace("\n", " ")

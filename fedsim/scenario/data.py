@@ -117,6 +117,8 @@ class Data(Config):
     """How training samples are dealt to clients."""
     max_tokens: Annotated[int, Strict(), Field(ge=3)] = 128
     """Longer samples are cut to this many tokens, special tokens included."""
+    padding: Literal["longest", "max"] = "longest"
+    """A batch is padded to its longest sample, rounded up to a multiple of 8, or (`max`) always to `max_tokens`."""
     central_fraction: Rate = 0.0
     """Share of the training samples that belongs to nobody and is kept for central pre-training."""
     max_samples_per_client: Whole = 0

@@ -189,6 +189,8 @@ ROUNDS = Table(
             _count(outcome, "trip", f"trips with outcome `{outcome}`")
             for outcome in ("completed", "late", "dropped", "out_of_memory", "failed", "rejected")
         ),
+        _count("tokens", "token", "tokens of all batches of the cohort's plans, padding included"),
+        _count("real_tokens", "token", "the same without padding"),
         _count("download_bytes", "byte", "received by the cohort"),
         _count("upload_bytes", "byte", "sent by the cohort"),
         _count("flops_forward", "FLOP", "spent in forward passes"),

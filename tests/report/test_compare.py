@@ -19,6 +19,8 @@ def method(scale: float = 1.0, wasted: float = 0.1, **quality: float) -> dict[st
         **{f"wasted_{name}": value * wasted for name, value in spent.items()},
         "energy_j": 5000.0 * scale,
         "simulated_seconds": 300.0 * scale,
+        "tokens": int(64_000 * scale),
+        "real_tokens": int(48_000 * scale),
         "rounds": 12,
         "clients_trained": 36,
     }
@@ -47,6 +49,8 @@ def test_every_cost_is_told_whole_useful_and_wasted_and_as_a_share_of_the_first_
     assert table["simulated time"] == ("5.0 min 100.0 %", "75.0 s 25.0 %")
     assert table["mean upload, MB"] == ("1.000 100.0 %", "0.167 16.7 %")
     assert table["mean upload, MiB"][0] == "0.954 100.0 %"
+    assert table["tokens, padded"] == ("64,000 100.0 %", "16,000 25.0 %")
+    assert table["padding"] == ("25.0 %", "25.0 %")
     assert table["rounds"] == ("12", "12")
     assert table["client updates used"] == ("36", "36")
 
