@@ -2,10 +2,10 @@
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from transformers.activations import ACT2FN
 
 from fedsim.model.architecture import Architecture, Head
+from fedsim.model.linear import linear
 
 
 class MLMHead(nn.Module):
@@ -20,7 +20,7 @@ class MLMHead(nn.Module):
 
     def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
         """[P, hidden] -> [P, vocabulary]."""
-        return functional.linear(self.norm(self.activation(self.dense(states))), word_embeddings, self.bias)
+        return linear(self.norm(self.activation(self.dense(states))), word_embeddings, self.bias)
 
 
 class PoolerHead(nn.Module):

@@ -11,6 +11,7 @@ from torch.nn import functional
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
+from fedsim.model.linear import use_onednn
 from fedsim.model.width import Window
 from fedsim.plan import EMBEDDINGS, HEAD, PROJECTION, Slot, layer
 
@@ -76,6 +77,7 @@ class LocalModel:
             self.module["projection"] = self.projection
             self.parts[PROJECTION] = Part(self.projection, projection_layout(a.hidden, width), True, self.device)
         _fill_buffers(self.module, self.device)
+        use_onednn(self.module)
         self.embeddings, self.layers, self.head = embeddings, layers, head
         if shape.scale != 1.0:
             for module in (*self.head_mixers, *self.unit_mixers):

@@ -1,0 +1,73 @@
+"""oneDNN's products against PyTorch's own."""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from fedsim.model import linear as module
+from fedsim.model.linear import SMALLEST, Linear, linear, use_onednn
+
+
+@pytest.mark.parametrize("shape", [(256,), (5, 256), (3, 7, 256)])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
+def test_values_and_gradients(shape: tuple[int, ...], bias: bool, wanted: tuple[bool, bool]) -> None:
+    torch.manual_seed(0)
+    assert SMALLEST <= 96 * 256
+    found: list[torch.Tensor | None] = []
+    expected: list[torch.Tensor | None] = []
+    for product, results in ((linear, found), (functional.linear, expected)):
+        torch.manual_seed(1)
+        x = torch.randn(shape, requires_grad=wanted[0])
+        weight = torch.randn(96, 256, requires_grad=wanted[1])
+        offset = torch.randn(96, requires_grad=wanted[1]) if bias else None
+        out = product(x, weight, offset)
+        (out**2).sum().backward()  # type: ignore[no-untyped-call]
+        results += [out, x.grad, weight.grad, None if offset is None else offset.grad]
+    for one, other in zip(found, expected, strict=True):
+        assert (one is None) == (other is None)
+        if one is not None and other is not None:
+            torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-3)
+
+
+def saved(x: torch.Tensor, weight: torch.Tensor) -> int:
+    """Numbers that a product keeps for backward."""
+    kept: list[int] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        kept.append(tensor.numel())
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        linear(x, weight, None)
+    return sum(kept)
+
+
+def test_nothing_is_kept_that_no_gradient_needs() -> None:
+    x, weight = torch.randn(10, 256), torch.randn(64, 256)
+    assert saved(x, weight) == 0
+    assert saved(x.requires_grad_(), weight) == weight.numel()
+    assert saved(x.detach(), weight.requires_grad_()) == x.numel()
+
+
+def test_small_matrices_and_other_precisions_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module._Product, "apply", None)
+    x, small = torch.randn(4, 64), torch.randn(64, 64)
+    assert torch.equal(linear(x, small, None), functional.linear(x, small))
+    large = torch.randn(512, 64)
+    assert linear(x.double(), large.double(), None).dtype == torch.float64
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert linear(x, large, None).dtype == torch.bfloat16
+
+
+def test_a_module_s_layers_are_replaced_in_place() -> None:
+    block = nn.Sequential(nn.Linear(128, 128), nn.ReLU(), nn.Sequential(nn.Linear(128, 200)))
+    torch.manual_seed(0)
+    x = torch.randn(3, 128)
+    before = block(x)
+    weights = [parameter.data_ptr() for parameter in block.parameters()]
+    use_onednn(block)
+    assert [type(layer) for layer in block.modules() if isinstance(layer, nn.Linear)] == [Linear, Linear]
+    assert [parameter.data_ptr() for parameter in block.parameters()] == weights
+    torch.testing.assert_close(block(x), before)
