@@ -61,6 +61,7 @@ def scenario(
         _refuse(rest, "does not go with --resume: the run says that for itself")
         _refuse({} if loaded else {"--set": assignments}, "does not go with --resume: a run keeps its settings")
     from fedsim.observe.terminal import observer_on
+    from fedsim.report import pictures
     from fedsim.request import again, fresh, place
     from fedsim.simulation import simulate
 
@@ -72,7 +73,12 @@ def scenario(
     numbered = request.folder if resume is None and out is None else None
     with _told(request.folder, loaded, where, numbered), observer_on(console(stderr=True)) as observer:
         config = place(request, where)
+        drawing = request.scenario.outputs.figures and not request.price
+        if drawing:
+            pictures.check()
         summary = simulate(request, None if config is None else _starter(config, observer), observer)
+        if drawing:
+            observer.note(f"figures: {', '.join(map(str, pictures.draw(request.folder)))}")
     if as_json:
         _print_json(summary)
     else:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _MARKERS = "os^DvPX"
+_LINES = ("-", "--", "-.", ":")
+"""The next one where colours begin again."""
 _LEG_COLOURS = {"download_s": "#56B4E9", "compute_s": "#BBBBBB", "upload_s": "#E69F00"}
 _INK, _GRID = "#444444", "#E4E4E4"
 _LABELS = {
@@ -156,6 +158,29 @@ def overview_figure(run: "Run") -> "Figure":
     return figure
 
 
+def tradeoff_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops")) -> "Figure":
+    """What every method reached in the end against what it had spent; the line joins those that no other one beats.
+
+    Raises:
+        UserError: The run has no evaluations.
+    """
+    phase, metric = frames.headline(run)[-1]
+    table = frames.final(run, phase, metric)
+    figure = _figure(5.0 * len(costs), 4.2)
+    for axes, cost in zip(figure.subplots(1, len(costs), sharey=True, squeeze=False)[0], costs, strict=True):
+        size, unit = _unit(COSTS[cost].units, float(table[cost].max()))
+        best = frames.front(table, cost, metric)
+        axes.plot(best[cost] / size, best["value"], color=_GRID, linewidth=4, zorder=0)
+        for method, style in _styles(run).items():
+            x, y = float(table.loc[method, cost]) / size, float(table.loc[method, "value"])  # type: ignore[arg-type]
+            axes.plot(x, y, **{**style, "markersize": 6})
+            axes.annotate(method, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=_INK)
+        _dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
+        axes.set_xlim(left=0)
+        axes.margins(x=0.12)
+    return figure
+
+
 def _quality(axes: "Axes", run: "Run", pair: tuple[str, str], cost: str) -> None:
     phase, metric = pair
     points = frames.curve(run, phase, metric, cost)
@@ -250,6 +275,7 @@ def _styles(run: "Run") -> dict[str, dict[str, Any]]:
             "label": method,
             "color": _COLOURS[i % len(_COLOURS)],
             "marker": _MARKERS[i % len(_MARKERS)],
+            "linestyle": _LINES[i // len(_COLOURS) % len(_LINES)],
             "markersize": 4,
             "linewidth": 1.6,
         }
@@ -291,4 +317,4 @@ def _legend(figure: "Figure", styles: Mapping[str, Mapping[str, Any]]) -> None:
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **{**style, "markersize": 6}) for style in styles.values()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), frameon=False, fontsize=10)
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7), frameon=False, fontsize=10)

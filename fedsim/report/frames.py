@@ -65,6 +65,24 @@ def curve(run: "Run", phase: str, metric: str, cost: str) -> "pd.DataFrame":
     return rows.assign(cost=spent)[["method", "round", "cost", "value"]].reset_index(drop=True)
 
 
+def final(run: "Run", phase: str, metric: str) -> "pd.DataFrame":
+    """Rows by method: the last `value` of a metric, and each of `COSTS` by then in bytes, FLOPs and seconds."""
+    rows = run.evals[(run.evals["phase"] == phase) & (run.evals["metric"] == metric)].astype({"method": str})
+    last = rows.groupby("method", sort=False).last()
+    spent = {name: last[list(cost.columns)].sum(axis=1) for name, cost in COSTS.items()}
+    table: pd.DataFrame = last[["value"]].assign(**spent)
+    return table
+
+
+def front(table: "pd.DataFrame", cost: str, metric: str) -> "pd.DataFrame":
+    """The rows of `final` that no other row beats in cost and quality at once, cheapest first."""
+    sign = -1.0 if metric.endswith("loss") else 1.0
+    ordered = table.assign(quality=sign * table["value"]).sort_values([cost, "quality"], ascending=[True, False])
+    better = ordered["quality"] > ordered["quality"].cummax().shift(fill_value=float("-inf"))
+    unbeaten: pd.DataFrame = ordered[better].drop(columns="quality")
+    return unbeaten
+
+
 def device_trips(run: "Run") -> "pd.DataFrame":
     """The trips of devices, with their `trip_s`; the machine that trains pooled data is none.
 

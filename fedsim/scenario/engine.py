@@ -46,3 +46,5 @@ class Outputs(Config):
     """Rounds between checkpoints; the trace is written with them."""
     save_models: Flag = True
     """Save each method's final global model in `transformers` format."""
+    figures: Flag = False
+    """Draw quality against costs into the run's folder, as PNG and SVG; needs matplotlib and a run that trains."""

@@ -1,12 +1,13 @@
 import io
 import sys
+from types import SimpleNamespace
 
 import matplotlib.colors
 import pytest
 from matplotlib.figure import Figure
 
 from fedsim.errors import UserError
-from fedsim.report import figures
+from fedsim.report import figures, frames
 
 from . import runs
 
@@ -90,3 +91,15 @@ def test_price_runs_have_no_quality_but_all_other_figures() -> None:
             draw(priced)
     for draw in (figures.straggler_figure, figures.traffic_figure, figures.waste_figure):
         drawn(draw(priced))
+
+
+def test_the_tradeoff_names_every_method_and_joins_the_unbeaten() -> None:
+    for axes in drawn(figures.tradeoff_figure(RUN)).axes:
+        assert {text.get_text() for text in axes.texts} == set(RUN.methods)
+        table = frames.final(RUN, *frames.headline(RUN)[-1])
+        assert len(axes.lines) == 1 + len(table)
+
+
+def test_more_methods_than_colours_differ_in_their_lines() -> None:
+    styles = figures._styles(SimpleNamespace(methods=[f"m{i}" for i in range(20)]))  # type: ignore[arg-type]
+    assert len({(style["color"], style["linestyle"]) for style in styles.values()}) == 20

@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from fedsim.errors import UserError
@@ -62,3 +63,20 @@ def test_what_it_took_to_be_as_good_as_the_weakest_method() -> None:
     loss = frames.to_reach(RUN, "further_pretrain", "mlm_loss")
     assert loss["value"].to_dict() == {"fedavg": 4.0, "light": 5.0, "centralized": 3.0}
     assert loss["time"].tolist() == [100.0] * 3
+
+
+def test_the_front_is_what_nothing_beats() -> None:
+    table = pd.DataFrame(
+        {"value": [0.5, 0.7, 0.6, 0.7, 0.9], "upload": [1.0, 2.0, 3.0, 4.0, 5.0]}, index=["a", "b", "c", "d", "e"]
+    )
+    assert frames.front(table, "upload", "accuracy").index.tolist() == ["a", "b", "e"]
+    assert frames.front(table, "upload", "mlm_loss").index.tolist() == ["a"]
+
+
+def test_final_is_the_last_evaluation_with_its_costs() -> None:
+    run = runs.run()
+    table = frames.final(run, *frames.headline(run)[-1])
+    evals = run.evals[run.evals["metric"] == frames.headline(run)[-1][1]]
+    for method, row in table.iterrows():
+        last = evals[evals["method"] == method].iloc[-1]
+        assert (row["value"], row["upload"], row["time"]) == (last["value"], last["upload_bytes"], last["simulated_s"])

@@ -1,0 +1,40 @@
+"""The figures that a run leaves in its folder."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from fedsim.errors import UserError
+
+FOLDER = "figures"
+
+
+def check() -> None:
+    """Figures can be drawn.
+
+    Raises:
+        UserError: matplotlib is not installed.
+    """
+    if find_spec("matplotlib") is None:
+        fault = "needs matplotlib: pip install 'fedsim-ray[notebooks]', or set it to false"
+        raise UserError(fault, key="outputs.figures")
+
+
+def draw(run: Path) -> list[Path]:
+    """Quality along the way and in the end, against costs, as PNG and SVG; returns the files.
+
+    Raises:
+        UserError: nothing was evaluated.
+    """
+    from fedsim.report.figures import quality_figure, tradeoff_figure
+    from fedsim.trace.reader import read_run
+
+    read, files = read_run(run), []
+    (run / FOLDER).mkdir(exist_ok=True)
+    for name, make in (("quality", quality_figure), ("tradeoff", tradeoff_figure)):
+        figure = make(read)
+        for kind in ("png", "svg"):
+            file = run / FOLDER / f"{name}.{kind}"
+            # without a date and a version inside, the same run gives the same file
+            figure.savefig(file, dpi=150, metadata={"Software": None} if kind == "png" else {"Date": None})
+            files.append(file)
+    return files
