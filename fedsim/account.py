@@ -177,7 +177,7 @@ class Account:
             "totals": self.totals.as_dict(),
             "trace": self._trace.state(),
         }
-        tables = {"pools": state.pools.held, "kept": state.kept}
+        tables = {"pools": state.pools.held, "windows": state.pools.windows, "kept": state.kept}
         checkpoint.save(self._checkpoints, CheckpointState(state.round, {**arrays, **tables}, meta))
         if self._before is not None and (state.kept >= 0).any():
             self._clients.prune(self._before, state.round - 1)
@@ -199,7 +199,8 @@ class Account:
             for kind in ("group/", "server/")
         )
         state.model = GlobalModel(layouts_after(stored.round), groups, dict(stored.meta["versions"]))
-        state.pools, state.kept = Pools(stored.arrays["pools"]), stored.arrays["kept"]
+        state.pools = Pools(stored.arrays["pools"], stored.arrays["windows"])
+        state.kept = stored.arrays["kept"]
         state.round, state.now_s, state.quality = stored.round, stored.meta["now_s"], dict(stored.meta["quality"])
         self.totals, self.started = Totals(**stored.meta["totals"]), True
         self._saved_round, self._before = stored.round, state.kept.copy()

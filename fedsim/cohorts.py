@@ -14,8 +14,9 @@ from fedsim.fleet.devices import Fleet, of_class
 from fedsim.methods.base import Fit
 from fedsim.methods.centralized import Centralized
 from fedsim.model.architecture import LocalShape
+from fedsim.model.layout import layer_layout
 from fedsim.phases import Prepared
-from fedsim.plan import Plan, Slot
+from fedsim.plan import Plan, Slot, layer
 from fedsim.plan_costs import PlanCosts
 from fedsim.rounds import CENTRAL, Cohort, Turn
 from fedsim.server.parameters import GlobalModel, Pools
@@ -48,17 +49,20 @@ class Cohorts:
         if self.central is not None:
             return self._pooled(turn, clients, rows, self.central, model)
         work, devices = as_work(rows), self.world.fleet.take(clients)
-        options = [self._option(turn, plan, clients, work, model, pools) for plan in turn.stage.plans]
+        options = [self._option(turn, i, clients, work, model, pools) for i in range(len(turn.stage.plans))]
         plan = np.zeros(len(clients), np.int64)
         if len(options) > 1:
             memory = np.stack([prices.memory_bytes for _, _, prices in options])
             seconds = np.stack([durations(prices, devices).total_s for _, _, prices in options])
-            plan = self.prepared.method.assign(turn.stage, Fit(devices, memory, seconds))
+            deadline, seed = turn.phase.config.participation.deadline_s, self.world.scenario.seed
+            fit = Fit(clients, devices, memory, seconds, deadline, self.world.fleet, seed)
+            plan = self.prepared.method.assign(turn.stage, fit)
         shards = tuple((int(client),) for client in clients)
         slots = tuple(options[p][0][i] for i, p in enumerate(plan))
         needed = np.stack([option[1] for option in options])[plan, np.arange(len(clients))]
         prices = chosen([option[2] for option in options], plan)
-        return Cohort(clients, shards, devices, wanted, work, plan, slots, needed, prices)
+        windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
+        return Cohort(clients, shards, devices, wanted, work, plan, slots, needed, prices, windows)
 
     def _clients(self, turn: Turn) -> tuple[IntArray, int]:
         part, index = turn.phase.config.participation, turn.phase_round
@@ -76,16 +80,26 @@ class Cohorts:
         return measure(lengths, examples.counts(samples), batches, longest, turn.phase.objective.width)
 
     def _option(
-        self, turn: Turn, plan: Plan, clients: IntArray, work: Work, model: GlobalModel, pools: Pools
+        self, turn: Turn, number: int, clients: IntArray, work: Work, model: GlobalModel, pools: Pools
     ) -> tuple[Slots, np.typing.NDArray[np.bool_], Prices]:
         """Layers, needed groups and prices of the cohort, were all of it to be given this plan."""
+        plan = turn.stage.plans[number]
         slots = tuple(self._slots(turn, plan, int(client)) for client in clients)
         if plan.full_pool:
             needed = np.ones((len(clients), len(model.names)), bool)
         else:
             needed = np.array([[name in plan.needed(own) for name in model.names] for own in slots])
-        down = download_bytes(pools.held[clients], model.current(), needed, model.bytes())
+        held = pools.holding(clients, turn.window(number), model.names)
+        down = download_bytes(held, model.current(), needed, self._bytes(plan, model))
         return slots, needed, price(self._cost(turn, plan), work, down)
+
+    def _bytes(self, plan: Plan, model: GlobalModel) -> IntArray:
+        """Bytes of what a plan's local model holds of each group."""
+        local = self.prepared.architecture.narrow(plan.width.rate)
+        if local is self.prepared.architecture:
+            return model.bytes()
+        narrow = {layer(i): layer_layout(local, i) for i in range(local.layers)}
+        return np.array([narrow.get(name, whole).bytes for name, whole in model.layouts.items()], np.int64)
 
     def _slots(self, turn: Turn, plan: Plan, client: int) -> tuple[Slot, ...]:
         key = (turn.phase.name, turn.phase_round, client)
@@ -99,7 +113,8 @@ class Cohorts:
         prices = replace(price(self._cost(turn, plan), work, nothing), upload_bytes=nothing)
         needed = np.ones((1, len(model.names)), bool)
         shards, slots = (tuple(map(int, clients)),), (plan.layers.slots(),)
-        return Cohort(np.array([CENTRAL]), shards, machine, 1, work, nothing, slots, needed, prices)
+        whole = np.zeros(1, np.int32)
+        return Cohort(np.array([CENTRAL]), shards, machine, 1, work, nothing, slots, needed, prices, whole)
 
     def _cost(self, turn: Turn, plan: Plan) -> PlanCost:
         return self.costs.of(turn, plan, LocalShape.of(self.prepared.architecture, turn.goal.head, plan))

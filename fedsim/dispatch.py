@@ -1,6 +1,6 @@
 """Training a cohort: blocks of clients go to the engine, sums come back and become means."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +12,11 @@ from fedsim.engine.tasks import BlockSum, ClientReport, ClientWork, TrainBlock
 from fedsim.errors import ClientError, FedsimError
 from fedsim.methods.base import Federated
 from fedsim.model.architecture import LocalShape
+from fedsim.model.width import Window
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared
 from fedsim.rounds import Cohort, Trained, Turn
-from fedsim.server.merge import Merge
+from fedsim.server.merge import Holders, Merge
 from fedsim.server.parameters import GlobalModel, shares
 from fedsim.world import World
 
@@ -73,12 +74,12 @@ class Dispatch:
         if self.engine is None or self.world.files is None or not len(arrived):
             return Trained({}, {}, overall)
         tasks = self._blocks(turn, cohort, arrived, model, kept, own)
-        merge, reports = Merge(), dict[int, ClientReport]()
+        merge, reports = Merge(model.groups), dict[int, ClientReport]()
         work, done = sum(task.cost for task in tasks), 0.0
         name = f"{self.prepared.name}/{turn.phase.name} stage {turn.stage_index}/train"
         for result in self.engine.run(tasks, name):
             assert isinstance(result, BlockSum)
-            merge.add(result.index, result.sums)
+            merge.add(result.index, result.sums, tasks[result.index].window)
             reports.update({report.client: report for report in result.clients})
             self.busy_s += result.seconds
             done += tasks[result.index].cost
@@ -89,7 +90,7 @@ class Dispatch:
             if report.status != "completed":
                 for group in own[client]:
                     lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
-        return Trained(merge.means(lost), reports, overall)
+        return Trained(merge.means(lost, _holders(tasks, reports)), reports, overall)
 
     def _blocks(
         self,
@@ -141,6 +142,7 @@ class Dispatch:
                         recipe=self.prepared.method.recipe(),
                         plan=number,
                         private=plan.private,
+                        window=Window.of(self.prepared.architecture, plan.width, turn.phase_round),
                         keep_optimizer=self.keep_optimizer,
                         state_folder=self.folder / "clients" / self.prepared.name,
                     )
@@ -160,3 +162,15 @@ class Dispatch:
             raise ClientError(name, turn.stage_index, turn.round, failed[0].client, failed[0].cause)
         if len(bad) == len(reports):
             raise FedsimError(f"{name}, round {turn.round}: no client gave a usable update; {bad[0].cause}")
+
+
+def _holders(tasks: Sequence[TrainBlock], reports: Mapping[int, ClientReport]) -> Holders:
+    """Shares of those whose update counts, for each layer and each part of it that somebody holds."""
+    holders: dict[str, dict[Window | None, float]] = {}
+    for task in tasks:
+        for work in task.clients:
+            if reports[work.client].status == "completed":
+                for name, share in work.shares.items():
+                    parts = holders.setdefault(name, {})
+                    parts[task.window] = parts.get(task.window, 0.0) + share
+    return holders

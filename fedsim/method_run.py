@@ -103,7 +103,8 @@ class MethodRun:
         tested = self._evaluate(turn.goal, model) if self._due(turn) else None
         with uninterrupted():
             fetched = np.flatnonzero(trips.downloaded & (cohort.clients != CENTRAL))
-            state.pools.download(cohort.clients[fetched], cohort.needed[fetched], begun.current())
+            windows = cohort.windows[fetched]
+            state.pools.download(cohort.clients[fetched], cohort.needed[fetched], begun.current(), windows)
             stateful = [i for i in useful.tolist() if self.dispatch.stateful(turn, cohort, i)]
             state.kept[cohort.clients[stateful]] = turn.round
             state.model, state.server, state.now_s, state.round = model, server, trips.closed_s, turn.round + 1

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from fedsim.data.objective import Objective
+from fedsim.errors import UserError
+from fedsim.methods.assign import Sized, check_classes
 from fedsim.methods.base import Method, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
 from fedsim.model.layout import Layout, layouts
 from fedsim.plan import Slot
+from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
 from fedsim.world import World
@@ -87,6 +90,11 @@ def prepare(world: World, name: str) -> Prepared:
     method = world.scenario.methods[name]
     model, key = (world.scenario.model, "model") if method.model is None else (method.model, f"methods.{name}.model")
     architecture = world.architecture(model, key)
+    narrowest = min(architecture.heads_in(i) for i in range(architecture.layers))
+    for problem in method.width_problems(narrowest, architecture.feed_forward):
+        raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))
+    if isinstance(method, Sized):
+        check_classes(method.assignment, world.fleet, f"methods.{name}.assignment.devices")
     slots = tuple(range(architecture.layers))
     phases: list[Phase] = []
     first = 0

@@ -27,6 +27,12 @@ def layer(index: int) -> str:
     return f"layer.{index}"
 
 
+def layer_index(name: str) -> int | None:
+    """Which layer a group is; None: another part of the model."""
+    kind, _, index = name.partition(".")
+    return int(index) if kind == "layer" else None
+
+
 @dataclass(frozen=True)
 class Draw:
     """`count` global layers from [start, stop), drawn uniformly with replacement and sorted."""
@@ -64,6 +70,22 @@ class Layers:
 
 
 @dataclass(frozen=True)
+class Width:
+    """Local layers narrower than the global ones: a share of every layer's attention heads and feed-forward units."""
+
+    rate: float
+    """Rounded down to whole heads and units."""
+    roll_units: int = 0
+    """Units by which the share moves on in every round, together with one head; 0: it is always the first ones."""
+    scaled: bool = False
+    """What heads and units give is multiplied by 1 / rate in training."""
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.rate <= 1.0:
+            raise ValueError(f"a width of {self.rate} is not in (0, 1]")
+
+
+@dataclass(frozen=True)
 class Plan:
     """What a client builds, trains, uploads and keeps up to date. Everything trained is uploaded, or private."""
 
@@ -78,6 +100,8 @@ class Plan:
     """Parts that live on the client: downloaded once, kept on its device between rounds, never sent."""
     distillation: "Distillation | None" = None
     """Learn from a teacher, which is downloaded as well."""
+    width: Width = Width(1.0)
+    """Of the local layers, as a share of the global ones'."""
 
     def __post_init__(self) -> None:
         if list(self.train_layers) != sorted({p for p in self.train_layers if 0 <= p < self.layers.depth}):
@@ -86,6 +110,13 @@ class Plan:
             raise ValueError("a plan must train something")
         if not set(self.private) <= {EMBEDDINGS, HEAD, *range(self.layers.depth)}:
             raise ValueError(f"private {self.private} names parts that the local model does not have")
+        if self.width.rate < 1.0 and (self.private or not self.in_place):
+            raise ValueError("narrower local layers are those of the global model, each in its place, and none private")
+
+    @property
+    def in_place(self) -> bool:
+        """Every local layer is the global layer of the same index."""
+        return self.layers == Layers(tuple(range(self.layers.depth)))
 
     @property
     def trained(self) -> tuple[PartName, ...]:

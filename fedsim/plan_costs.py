@@ -3,10 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from fedsim.cost.memory import Polynomial, peak_polynomial
 from fedsim.cost.price import PlanCost, plan_cost
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Measured, MeasureTask
+from fedsim.errors import UserError
+from fedsim.fleet.devices import Fleet
+from fedsim.methods.assign import Sized
 from fedsim.model.architecture import LocalShape
 from fedsim.observe.observer import Observer
 from fedsim.phases import Phase, Prepared
@@ -52,6 +57,27 @@ def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Obser
                 memory[wanted[result.index]] = result.memory
                 advance(1)
     return PlanCosts(memory)
+
+
+def check_sizes(prepared: Sequence[Prepared], costs: PlanCosts, fleet: Fleet) -> None:
+    """Where plans differ in size, the smallest is meant to fit somewhere.
+
+    Raises:
+        UserError: no device can hold any plan of a method, whatever its data.
+    """
+    largest = int(fleet.memory_bytes.max())
+    for item in prepared:
+        if not isinstance(item.method, Sized):
+            continue
+        for phase in item.phases:
+            optimizer, smallest = phase.config.local.optimizer, np.ones((1, 3), np.int64)
+            least = min(int(costs.memory[shape, optimizer].at(smallest)[0]) for shape in _shapes(item, phase))
+            if least > largest:
+                raise UserError(
+                    f"no device can hold any of its plans: the smallest needs {least / 1e6:,.1f} MB, and the fleet's "
+                    f"largest device has {largest / 1e6:,.1f} MB",
+                    key=f"methods.{item.name}",
+                )
 
 
 def _shapes(item: Prepared, phase: Phase) -> list[LocalShape]:

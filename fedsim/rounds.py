@@ -61,6 +61,8 @@ class Cohort:
     needed: np.typing.NDArray[np.bool_]
     """Groups that each client must hold in their current version, [cohort, groups]."""
     prices: Prices
+    windows: np.typing.NDArray[np.int32]
+    """Number of the part of the global layers that each client holds, 0 for everything, [cohort]."""
 
     def sent(self, plans: tuple[Plan, ...], index: int) -> tuple[str, ...]:
         """Groups that a member uploads, bottom first."""
@@ -86,3 +88,9 @@ class Turn:
     def phase_round(self) -> int:
         """Within the phase; names the random streams, so that methods meet the same cohorts."""
         return self.round - self.phase.first_round
+
+    def window(self, number: int) -> int:
+        """A number for the part of the global layers that one of the stage's plans holds; 0: all of it."""
+        width = self.stage.plans[number].width
+        moves = self.phase_round if width.roll_units else 0
+        return 0 if width.rate == 1.0 else 1 + number + len(self.stage.plans) * moves

@@ -97,6 +97,7 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
     prepared = [prepare(world, name) for name in names]
     observer.note(f"run folder: {folder}")
     costs = plan_costs.measure(prepared, engine, observer)
+    plan_costs.check_sizes(prepared, costs, world.fleet)
     evaluate = scenario.phases.evaluate
     evaluator = Evaluator(world, evaluate, engine) if engine is not None and evaluate is not None else None
     if evaluator is not None:

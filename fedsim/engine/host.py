@@ -120,7 +120,7 @@ class Host:
     def _client(self, model: LocalModel, task: TrainBlock, work: ClientWork) -> Update:
         world = open_world(task.world)
         disk = Disk.open(ClientStore(task.state_folder), task, work)
-        model.load({**self._named(task), **disk.private}, work.slots)
+        model.load({**self._named(task), **disk.private}, work.slots, task.window)
         key = (task.phase, task.phase_round, work.client)
         torch.manual_seed(rng.integer(world.seed, "dropout", *key))
         update = train(

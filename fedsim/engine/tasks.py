@@ -10,6 +10,7 @@ from fedsim.data.objective import Objective
 from fedsim.data.work import IntArray
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
+from fedsim.model.width import Window
 from fedsim.plan import PartName, Slot
 from fedsim.scenario.phases import Local, Optimizer, Pretrain
 from fedsim.training.recipe import Recipe
@@ -90,6 +91,8 @@ class TrainBlock(DataTask):
     """Index of the clients' plan within the stage."""
     private: tuple[PartName, ...]
     """Parts that stay on the client's disk."""
+    window: Window | None
+    """What the local layers hold of the global ones; None: everything."""
     keep_optimizer: bool
     state_folder: Path
 
@@ -136,7 +139,7 @@ class Result:
 
 @dataclass(frozen=True)
 class BlockSum(Result):
-    """Sum over the block's accepted clients of share * weights, for each group."""
+    """Sum over the block's accepted clients of share * weights, for each group: of what is in the block's window."""
 
     sums: Mapping[str, FloatArray]
     clients: tuple[ClientReport, ...]

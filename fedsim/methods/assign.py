@@ -15,6 +15,7 @@ from fedsim import rng
 from fedsim.data.work import IntArray
 from fedsim.errors import UserError, choose
 from fedsim.fleet.devices import Fleet, FloatArray, largest_remainder
+from fedsim.methods.base import Federated, Fit, Stage
 from fedsim.scenario.base import Config, Positive, Problem, Text, Whole
 
 
@@ -59,6 +60,26 @@ def check_classes(assignment: Assignment, fleet: Fleet, key: str) -> None:
             raise UserError(
                 f"has no plan for the fleet's class '{name}'; {choose(name, assignment.devices or {})}", key=key
             )
+
+
+class Sized(Federated):
+    """Options of methods whose stages have plans of different sizes."""
+
+    assignment: Assignment = Assignment()
+    """Which of the plans a client is given."""
+
+    def assign(self, stage: Stage, fit: Fit) -> IntArray:
+        """As `assignment` says, [n]."""
+        option, plans = self.assignment, len(stage.plans)
+        shares = np.array(option.shares or (1.0,) * plans)
+        if option.by == "memory":
+            return by_memory(fit.memory_bytes, fit.seconds, fit.devices.memory_bytes, fit.deadline_s)
+        if option.by == "speed":
+            return by_speed(fit.devices.flops_per_s, fit.fleet.flops_per_s, shares)
+        if option.by == "shares":
+            return by_shares(fit.clients, len(fit.fleet), shares, fit.seed)
+        given = [(option.devices or {})[name] for name in fit.devices.devices]
+        return np.array(given, np.int64)[fit.devices.device]
 
 
 def by_memory(memory_bytes: IntArray, seconds: FloatArray, device: IntArray, deadline_s: float | None) -> IntArray:

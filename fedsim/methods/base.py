@@ -47,11 +47,19 @@ class Stage:
 class Fit:
     """What a method may look at when it gives n clients one of p plans."""
 
+    clients: IntArray
+    """Their numbers in the fleet, [n]."""
     devices: Fleet
+    """Theirs."""
     memory_bytes: IntArray
     """Peak memory of training, [p, n]."""
     seconds: FloatArray
     """Duration of the whole trip, [p, n]."""
+    deadline_s: float | None
+    """Longest time that a trip may take."""
+    fleet: Fleet
+    """All devices there are."""
+    seed: int
 
 
 class LearningRates(Config):
@@ -88,6 +96,10 @@ class Method(Config):
 
     def depth_problems(self, layers: int) -> Iterator[Problem]:
         """Options that do not fit a global model of this many layers."""
+        yield from ()
+
+    def width_problems(self, heads: int, units: int) -> Iterator[Problem]:
+        """Options that do not fit layers with so many attention heads and feed-forward units."""
         yield from ()
 
 

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
 HeadKind = Literal["mlm", "pooler", "linear", "mean", "tokens"]
 
 
+def part_of(count: int, rate: float) -> int:
+    """So many of `count` heads or units are in a share of them: rounded down."""
+    return int(round(rate * count, 9))  # rounded first: 0.29 * 100 is 28.999999999999996
+
+
 @dataclass(frozen=True)
 class Architecture:
     """An encoder-only Transformer with post-layer normalisation (BERT: Devlin et al. 2019)."""
@@ -49,9 +54,8 @@ class Architecture:
         """
         if rate == 1.0:
             return self
-        # rounded first: 0.29 * 100 is 28.999999999999996
-        heads = tuple(int(round(rate * self.heads_in(layer), 9)) for layer in range(self.layers))
-        units = int(round(rate * self.feed_forward, 9))
+        heads = tuple(part_of(self.heads_in(layer), rate) for layer in range(self.layers))
+        units = part_of(self.feed_forward, rate)
         if not units or not all(heads):
             what = "feed-forward unit" if all(heads) else "attention head"
             raise ValueError(f"a rate of {rate:g} leaves no {what}")
@@ -98,9 +102,17 @@ class LocalShape:
 
     @classmethod
     def of(cls, architecture: Architecture, head: Head, plan: Plan) -> Self:
-        """The shape of a plan's local model."""
+        """The shape of a plan's local model.
+
+        Raises:
+            ValueError: global layers of different widths are not in their places, or the plan leaves nothing of one.
+        """
+        if architecture.kept_heads is not None and not plan.in_place:
+            raise ValueError("a model whose layers have different numbers of heads is built in place alone")
         trained = (plan.train_layers, plan.train_embeddings, plan.train_head)
-        return cls(architecture, head, plan.layers.depth, *trained, distillation=plan.distillation)
+        scale = 1.0 / plan.width.rate if plan.width.scaled else 1.0
+        local = architecture.narrow(plan.width.rate)
+        return cls(local, head, plan.layers.depth, *trained, scale=scale, distillation=plan.distillation)
 
     @property
     def teacher(self) -> "LocalShape | None":

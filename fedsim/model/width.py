@@ -7,12 +7,14 @@ part is a gather at these entries, writing it back a scatter: no name or shape o
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Self
 
 import numpy as np
 
 from fedsim.data.work import IntArray
 from fedsim.model.architecture import Architecture
 from fedsim.model.layout import Axis, layer_axes, layer_layout
+from fedsim.plan import Width
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class Window:
     rate: float
     first_head: int = 0
     first_unit: int = 0
+
+    @classmethod
+    def of(cls, architecture: Architecture, width: Width, round_: int) -> Self | None:
+        """What a plan of this width holds in a round of its phase; None: everything."""
+        if width.rate == 1.0:
+            return None
+        rolls = width.roll_units > 0
+        return cls(architecture, width.rate, round_ if rolls else 0, round_ * width.roll_units)
 
     def entries(self, index: int) -> IntArray:
         """Places in the vector of global layer `index` of all that the local layer holds, in its own order, [size].

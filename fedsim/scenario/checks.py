@@ -23,7 +23,8 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
     for name, method in scenario.methods.items():
         model = method.model or scenario.model
         if model.checkpoint is None:
-            for problem in method.depth_problems(model.layers):
+            depth, width = method.depth_problems(model.layers), method.width_problems(model.heads, model.feed_forward)
+            for problem in (*depth, *width):
                 yield Problem(("methods", name, *problem.key), problem.message)
 
 

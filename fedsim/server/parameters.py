@@ -1,13 +1,14 @@
 """The global model as versioned groups, and which version each client holds."""
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from fedsim.model.layout import FloatArray, Layout
+from fedsim.plan import layer_index
 
 
 @dataclass
@@ -61,24 +62,44 @@ class GlobalModel:
 
 @dataclass
 class Pools:
-    """For every client and group the version last downloaded, -1 for never: int32 [clients, groups]."""
+    """What every client has downloaded."""
 
     held: npt.NDArray[np.int32]
+    """Version of each group, -1 for never, [clients, groups]."""
+    windows: npt.NDArray[np.int32]
+    """Which part of the layers it was: a number for each window, 0 for everything, [clients]."""
 
     @classmethod
     def empty(cls, clients: int, groups: int) -> "Pools":
         """Nobody has anything."""
-        return cls(np.full((clients, groups), -1, np.int32))
+        return cls(np.full((clients, groups), -1, np.int32), np.zeros(clients, np.int32))
+
+    def holding(self, clients: npt.NDArray[np.int64], window: int, names: Sequence[str]) -> npt.NDArray[np.int32]:
+        """Versions that these clients hold of what is in this window, [clients, groups].
+
+        Another part of a layer than was downloaded last is like nothing.
+        """
+        layers = np.array([layer_index(name) is not None for name in names])
+        moved = self.windows[clients] != window
+        return np.where(moved[:, None] & layers, np.int32(-1), self.held[clients])
 
     def download(
         self,
         clients: npt.NDArray[np.int64],
         needed: npt.NDArray[np.bool_],
         current: npt.NDArray[np.int32],
+        windows: npt.NDArray[np.int32],
     ) -> None:
-        """These clients now hold the current version of the groups they needed, [clients, groups]."""
-        rows = self.held[clients]
-        self.held[clients] = np.where(needed, current, rows)
+        """These clients now hold, of what is in their window, the current version of the groups they needed.
+
+        Args:
+            clients: who, [n].
+            needed: groups that they were to have, [n, groups].
+            current: version of each group, [groups].
+            windows: of each client, [n].
+        """
+        self.held[clients] = np.where(needed, current, self.held[clients])
+        self.windows[clients] = windows
 
 
 def shares(sent: Mapping[int, tuple[str, ...]], weights: Mapping[int, float]) -> dict[int, dict[str, float]]:

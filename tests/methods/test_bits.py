@@ -13,6 +13,13 @@ from tests.runs import Dying, Killed, Lent, hashes, small
 from ..test_same_bits import Hashes, Pools
 
 METHODS: dict[str, dict[str, Any]] = {
+    "heterofl": {
+        "rates": [0.5, 1.0],
+        "window": "rolling",
+        "roll_units": 8,
+        "assignment": {"by": "shares"},
+    },
+    "nested": {"kind": "heterofl", "rates": [0.5, 1.0], "optimizer_state": "keep", "assignment": {"by": "shares"}},
     "fedopt": {"kind": "fedbt", "server": {"kind": "fedyogi", "learning_rate": 0.01, "bias_correction": True}},
 }
 
