@@ -147,7 +147,8 @@ def _fields(section: type[Config], prefix: str = "") -> list[tuple[str, tuple[An
             found += _fields(kind, f"{prefix}{name}.")
         else:
             choices = get_args(kind) if get_origin(kind) is Literal else ()
-            found.append((f"{prefix}{name}", (field.default, choices)))
+            default = list(field.default) if isinstance(field.default, tuple) else field.default
+            found.append((f"{prefix}{name}", (default, choices)))
     return found
 
 

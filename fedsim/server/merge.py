@@ -32,10 +32,10 @@ class Merge:
         while self._next in self._early:
             sums, window = self._early.pop(self._next)
             for name, values in sums.items():
-                index = layer_index(name)
-                if window is not None and index is not None:
+                place = layer_index(name)
+                if window is not None and place is not None:
                     total = self._sums.setdefault(name, np.zeros_like(self._before[name]))
-                    total[window.entries(index)] += values
+                    total[window.entries(place)] += values
                 elif name in self._sums:
                     self._sums[name] += values
                 else:
@@ -57,9 +57,9 @@ class Merge:
             raise ValueError(f"block {self._next} is missing")
         means = {}
         for name, total in self._sums.items():
-            parts, index = (holders or {}).get(name, {}), layer_index(name)
-            if index is not None and any(part is not None for part in parts):
-                means[name] = _entrywise(total, self._before[name], parts, index)
+            parts, place = (holders or {}).get(name, {}), layer_index(name)
+            if place is not None and any(part is not None for part in parts):
+                means[name] = _entrywise(total, self._before[name], parts, place)
             else:
                 means[name] = total / np.float32(1.0 - lost[name]) if lost.get(name) else total
         return means
