@@ -63,6 +63,7 @@ class Account:
                 "network": [cohort.devices.networks[code] for code in cohort.devices.network],
                 "samples": cohort.work.samples,
                 "batches": cohort.work.batches,
+                "planned_batches": cohort.planned.batches,
                 "tokens": cohort.work.tokens,
                 "real_tokens": cohort.work.real_tokens,
                 "download_bytes": trips.download_bytes,

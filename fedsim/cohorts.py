@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from fedsim import rng
+from fedsim.clock.partial import batches_in_time
 from fedsim.clock.trips import durations
 from fedsim.cost.price import PlanCost, Prices, chosen, download_bytes, price
-from fedsim.data.batches import as_work, compose, measure
+from fedsim.data.batches import as_work, compose, measure, prefixes
 from fedsim.data.objective import Lengths
 from fedsim.data.work import IntArray, Work
 from fedsim.fleet.devices import Fleet, of_class
@@ -45,7 +46,7 @@ class Cohorts:
         """The cohort of a round, priced."""
         clients, wanted = self._clients(turn)
         examples = self.world.examples(turn.phase.objective)
-        rows = np.array([self._measure(turn, examples, int(client)) for client in clients])
+        rows = np.array([measure(*self._batches(turn, examples, int(client))) for client in clients])
         if self.central is not None:
             return self._pooled(turn, clients, rows, self.central, model)
         work, devices = as_work(rows), self.world.fleet.take(clients)
@@ -62,7 +63,11 @@ class Cohorts:
         needed = np.stack([option[1] for option in options])[plan, np.arange(len(clients))]
         prices = chosen([option[2] for option in options], plan)
         windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
-        return Cohort(clients, shards, devices, wanted, work, plan, slots, needed, prices, windows)
+        cohort = Cohort(clients, shards, devices, wanted, work, work, plan, slots, needed, prices, windows)
+        part = turn.phase.config.participation
+        if part.deadline_s is None or self.prepared.method.when_late(part.late) == "drop":
+            return cohort
+        return self._cut(turn, examples, rows, cohort, part.deadline_s)
 
     def _clients(self, turn: Turn) -> tuple[IntArray, int]:
         part, index = turn.phase.config.participation, turn.phase_round
@@ -72,12 +77,29 @@ class Cohorts:
         drawn = draw.choice(self.world.scenario.fleet.clients, part.cohort_clients, replace=False)
         return np.sort(drawn), part.clients_per_round
 
-    def _measure(self, turn: Turn, examples: Lengths, client: int) -> IntArray:
+    def _batches(
+        self, turn: Turn, examples: Lengths, client: int
+    ) -> tuple[IntArray, IntArray | None, list[IntArray], int, int]:
+        """Lengths and head positions of a client's samples, its batches, and their padding: as `measure` takes."""
         samples, longest = self.world.samples(client), self.prepared.architecture.max_positions
         lengths = examples.lengths(samples)
         draw = rng.stream(self.world.scenario.seed, "batches", turn.phase.name, turn.phase_round, client)
         batches = compose(lengths, turn.phase.config.local, longest, draw)
-        return measure(lengths, examples.counts(samples), batches, longest, turn.phase.objective.width)
+        return lengths, examples.counts(samples), batches, longest, turn.phase.objective.width
+
+    def _cut(self, turn: Turn, examples: Lengths, rows: IntArray, cohort: Cohort, deadline: float) -> Cohort:
+        """The cohort with the work of those who are too slow for the deadline cut to what they have time for."""
+        slow = np.flatnonzero(durations(cohort.prices, cohort.devices).total_s > deadline).tolist()
+        rows, costs = rows.copy(), [self._cost(turn, plan) for plan in turn.stage.plans]
+        for i in slow:
+            parts = prefixes(*self._batches(turn, examples, int(cohort.clients[i])))
+            device, down = cohort.devices.take(np.array([i])), int(cohort.prices.download_bytes[i])
+            count = batches_in_time(as_work(parts), costs[cohort.plan[i]], down, device, deadline)
+            if count:
+                rows[i] = parts[count - 1]
+        work = as_work(rows)
+        prices = chosen([price(cost, work, cohort.prices.download_bytes) for cost in costs], cohort.plan)
+        return replace(cohort, work=work, prices=prices)
 
     def _option(
         self, turn: Turn, number: int, clients: IntArray, work: Work, model: GlobalModel, pools: Pools
@@ -114,7 +136,7 @@ class Cohorts:
         needed = np.ones((1, len(model.names)), bool)
         shards, slots = (tuple(map(int, clients)),), (plan.layers.slots(),)
         whole = np.zeros(1, np.int32)
-        return Cohort(np.array([CENTRAL]), shards, machine, 1, work, nothing, slots, needed, prices, whole)
+        return Cohort(np.array([CENTRAL]), shards, machine, 1, work, work, nothing, slots, needed, prices, whole)
 
     def _cost(self, turn: Turn, plan: Plan) -> PlanCost:
         return self.costs.of(turn, plan, LocalShape.of(self.prepared.architecture, turn.goal.head, plan))

@@ -60,13 +60,7 @@ class Dispatch:
             ClientError: more clients failed than the scenario allows.
             FedsimError: no update can be used.
         """
-        sizes = self.world.sizes()
-        weights = {
-            int(cohort.clients[i]): float(sum(int(sizes[s]) for s in cohort.shards[i]))
-            if self.weighting == "samples"
-            else 1.0
-            for i in arrived
-        }
+        weights = {int(cohort.clients[i]): self._weight(cohort, i) for i in arrived}
         sent = {int(cohort.clients[i]): cohort.sent(turn.stage.plans, i) for i in arrived}
         own = shares(sent, weights)
         total = sum(weights.values())
@@ -91,6 +85,15 @@ class Dispatch:
                 for group in own[client]:
                     lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
         return Trained(merge.means(lost, _holders(tasks, reports)), reports, overall)
+
+    def _weight(self, cohort: Cohort, index: int) -> float:
+        """A member's weight in the mean; partial work counts for as much of its samples as it has got through."""
+        if self.weighting == "uniform":
+            return 1.0
+        sizes = self.world.sizes()
+        own = float(sum(int(sizes[shard]) for shard in cohort.shards[index]))
+        done, planned = int(cohort.work.samples[index]), int(cohort.planned.samples[index])
+        return own if done == planned else own * done / planned
 
     def _blocks(
         self,
@@ -117,6 +120,7 @@ class Dispatch:
                         slots=cohort.slots[i],
                         shares=own[int(cohort.clients[i])],
                         state_round=int(kept[cohort.clients[i]]),
+                        batches=int(cohort.work.batches[i]),
                     )
                     for i in members
                 )
@@ -139,7 +143,7 @@ class Dispatch:
                         clients=clients,
                         local=phase.config.local,
                         learning_rate=phase.learning_rate,
-                        recipe=self.prepared.method.recipe(),
+                        recipe=phase.recipe,
                         plan=number,
                         private=plan.private,
                         window=Window.of(self.prepared.architecture, plan.width, turn.phase_round),

@@ -12,6 +12,7 @@ from fedsim.plan import Slot
 from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
+from fedsim.training.recipe import Recipe
 from fedsim.world import World
 
 
@@ -32,6 +33,7 @@ class Phase(Goal):
 
     config: FurtherPretrain | Finetune
     learning_rate: float
+    recipe: Recipe
     stages: tuple[Stage, ...]
     first_round: int
     """Over the whole method."""
@@ -109,7 +111,7 @@ def prepare(world: World, name: str) -> Prepared:
         stages = tuple(method.stages(phase, config.rounds, architecture, head))
         if sum(stage.rounds for stage in stages) != config.rounds:
             raise ValueError(f"stages of {name} do not add up to the {config.rounds} rounds of {phase}")
-        phases.append(Phase(phase, objective, head, slots, config, rate, stages, first))
+        phases.append(Phase(phase, objective, head, slots, config, rate, method.recipe(), stages, first))
         first += config.rounds
     pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots)
     return Prepared(name, method, model, key, architecture, pretraining, tuple(phases))

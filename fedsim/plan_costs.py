@@ -1,11 +1,12 @@
 """What every plan of every method costs, worked out before the first round."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from fedsim.cost.memory import Polynomial, peak_polynomial
+from fedsim.cost.parameters import trained_size
 from fedsim.cost.price import PlanCost, plan_cost
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Measured, MeasureTask
@@ -28,7 +29,9 @@ class PlanCosts:
 
     def of(self, turn: Turn, plan: Plan, shape: LocalShape) -> PlanCost:
         """Cost of one of a turn's plans, whose local model has this shape."""
-        return plan_cost(shape, self.memory[shape, turn.phase.config.local.optimizer], plan.private)
+        memory = self.memory[shape, turn.phase.config.local.optimizer]
+        kept = turn.phase.recipe.kept_vectors * trained_size(shape).bytes
+        return plan_cost(shape, replace(memory, constant=memory.constant + kept), plan.private)
 
 
 def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Observer) -> PlanCosts:

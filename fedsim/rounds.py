@@ -55,6 +55,9 @@ class Cohort:
     devices: Fleet
     wanted: int
     work: Work
+    """What each of them does."""
+    planned: Work
+    """What each of them would do without a deadline."""
     plan: IntArray
     """Index into the stage's plans, [cohort]."""
     slots: tuple[tuple[Slot, ...], ...]

@@ -59,6 +59,19 @@ def measure(
     return row
 
 
+def prefixes(
+    lengths: IntArray, counts: IntArray | None, batches: list[IntArray], longest: int, width: int = 0
+) -> IntArray:
+    """Rows of `measure` for the first batch, the first two, and so on, [batches, 9]; arguments as there.
+
+    The largest batch is that of all of them in every row: who could not hold it would not start.
+    """
+    rows = np.array([measure(lengths, counts, [batch], longest, width) for batch in batches])
+    rows[:, :6] = np.cumsum(rows[:, :6], axis=0)
+    rows[:, 6:] = measure(lengths, counts, batches, longest, width)[6:]
+    return rows
+
+
 def as_work(rows: IntArray) -> Work:
     """Rows of `measure`, [clients, 9], as columns."""
     batches, samples, tokens, real_tokens, squared_tokens, positions = rows.T[:6]

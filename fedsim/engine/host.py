@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 
 import numpy as np
 import torch
@@ -138,7 +139,10 @@ class Host:
         return update
 
     def _batches(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
-        """The same composition as was priced; masks come from a stream of their own."""
+        """The same composition as was priced, as far as it goes; masks come from a stream of their own."""
+        return islice(self._all_batches(world, task, work), work.batches)
+
+    def _all_batches(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
         examples = Examples(world.tokens, task.objective)
         longest = task.shape.architecture.max_positions
         for shard in work.shards:

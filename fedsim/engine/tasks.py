@@ -40,6 +40,8 @@ class ClientWork:
     """Its share in the mean of each group that it sends."""
     state_round: int = -1
     """Round in which it last left something on its disk; -1: never."""
+    batches: int | None = None
+    """It stops after so many; None: after all of them."""
 
 
 @dataclass(frozen=True)

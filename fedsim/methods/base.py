@@ -12,6 +12,7 @@ from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.base import Config, Positive, Problem
 from fedsim.scenario.model import Model
+from fedsim.scenario.phases import Late, Phases
 from fedsim.scenario.server import Server
 from fedsim.training.recipe import Recipe
 
@@ -94,12 +95,20 @@ class Method(Config):
         """What the method adds to local training."""
         return Recipe()
 
+    def when_late(self, asked: Late) -> Late:
+        """What a client does that is too slow for the deadline, where the phase asks for this."""
+        return asked
+
     def depth_problems(self, layers: int) -> Iterator[Problem]:
         """Options that do not fit a global model of this many layers."""
         yield from ()
 
     def width_problems(self, heads: int, units: int) -> Iterator[Problem]:
         """Options that do not fit layers with so many attention heads and feed-forward units."""
+        yield from ()
+
+    def phase_problems(self, phases: Phases) -> Iterator[Problem]:
+        """Options that do not fit how the phases train."""
         yield from ()
 
 

@@ -26,6 +26,8 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
             depth, width = method.depth_problems(model.layers), method.width_problems(model.heads, model.feed_forward)
             for problem in (*depth, *width):
                 yield Problem(("methods", name, *problem.key), problem.message)
+        for problem in method.phase_problems(scenario.phases):
+            yield Problem(("methods", name, *problem.key), problem.message)
 
 
 def _models(scenario: "Scenario") -> Iterator[tuple[Key, Model]]:

@@ -53,6 +53,10 @@ class Local(Config):
     """Largest gradient norm over the trained parameters; null: no clipping."""
 
 
+Late = Literal["drop", "partial"]
+"""What a client does that cannot do all of its work before the deadline."""
+
+
 class Participation(Config):
     """Who takes part in a round, and how long the server waits."""
 
@@ -62,6 +66,8 @@ class Participation(Config):
     """The cohort is this many times larger; the first to arrive count, the rest are `late`."""
     deadline_s: Positive | None = None
     """Trips that take longer are `late`; null: the server waits."""
+    late: Late = "drop"
+    """A client too slow for the deadline comes to nothing, or hands in the batches that it has time for (`partial`)."""
     cohorts: tuple[tuple[Whole, ...], ...] | None = None
     """Cohorts to replay instead of drawing them, one a round."""
 
@@ -72,7 +78,9 @@ class Participation(Config):
         return math.ceil(round(self.clients_per_round * self.over_selection, 9))
 
     def problems(self) -> Iterator[Problem]:
-        """Replayed cohorts are sets of clients, and need no over-selection."""
+        """Replayed cohorts are sets of clients, and need no over-selection; only a deadline makes a client late."""
+        if self.late == "partial" and self.deadline_s is None:
+            yield Problem(("late",), "is partial, but without `deadline_s` nobody is late: set one")
         for index, cohort in enumerate(self.cohorts or ()):
             if not cohort or len(set(cohort)) != len(cohort):
                 yield Problem(("cohorts", index), "must list at least one client, and each only once")

@@ -149,6 +149,7 @@ TRIPS = Table(
         _text("network", "network class"),
         _count("samples", "sample", "samples that the plan goes through, repeats included"),
         _count("batches", "batch", "optimizer steps"),
+        _count("planned_batches", "batch", "optimizer steps of the whole work; more than `batches` in a partial trip"),
         _count("tokens", "token", "tokens of all batches, padding included"),
         _count("real_tokens", "token", "tokens of all batches without padding"),
         _count("download_bytes", "byte", "received by the device"),

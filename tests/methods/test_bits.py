@@ -21,6 +21,7 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "nested": {"kind": "heterofl", "rates": [0.5, 1.0], "optimizer_state": "keep", "assignment": {"by": "shares"}},
     "fedopt": {"kind": "fedbt", "server": {"kind": "fedyogi", "learning_rate": 0.01, "bias_correction": True}},
+    "fedprox": {"kind": "fedprox", "mu": 0.1, "late": "partial", "optimizer_state": "keep"},
 }
 
 

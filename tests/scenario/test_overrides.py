@@ -87,7 +87,7 @@ def test_a_name_with_dots(tmp_path: Path) -> None:
         ("engine.kind=inlin", "engine.kind", "did you mean 'inline'? allowed: inline, ray"),
         ("fleet=null", "fleet", "wanted a mapping of keys, given nothing (null)"),
         ("phases.finetune={rounds: 1}", "phases.finetune.participation", "is required"),
-        ("methods.fedprox.mu=1", "methods.fedprox", "needs a `kind`"),
+        ("methods.fedsgd.mu=1", "methods.fedsgd", "needs a `kind`"),
         ("phases.finetune.task.label=x", "phases.finetune.task.label", "allowed: kind, library"),
     ],
 )
