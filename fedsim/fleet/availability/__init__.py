@@ -1,0 +1,21 @@
+"""When devices can take part: always, by a random process of days and nights, as recorded, or under several conditions."""
+
+from fedsim.fleet.availability.base import Always, Availability, next_s
+from fedsim.fleet.availability.conditions import AllOf
+from fedsim.fleet.availability.local_time import LocalTime, local_offsets_s
+from fedsim.fleet.availability.markov import Markov, Stretch
+from fedsim.fleet.availability.recorded import Intervals, Recorded, assign
+
+__all__ = [
+    "AllOf",
+    "Always",
+    "Availability",
+    "Intervals",
+    "LocalTime",
+    "Markov",
+    "Recorded",
+    "Stretch",
+    "assign",
+    "local_offsets_s",
+    "next_s",
+]
