@@ -36,7 +36,7 @@ def integer(seed: int, *key: str | int) -> int:
 
 @dataclass(frozen=True)
 class Field:
-    """Uniform random numbers with a place instead of a history: what lies at ``(3, 17)`` does not depend on what was asked.
+    """Uniform random numbers by place: what lies at ``(3, 17)`` does not depend on what was asked before.
 
     For what a stream cannot do: the same number for client 3 at hour 17, whoever asks, in which order, for how many
     clients at once. The generator is Philox4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3").

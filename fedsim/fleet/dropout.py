@@ -34,7 +34,8 @@ class Dropout:
         """
         waits: FloatArray = -np.log(rng.field(self.seed, "dropout", *turn).at(devices)[0])
         hazard = self.hazard_per_s[devices]
-        return np.divide(waits, hazard, out=np.full(len(devices), np.inf), where=hazard > 0)
+        lives: FloatArray = np.divide(waits, hazard, out=np.full(len(devices), np.inf), where=hazard > 0)
+        return lives
 
 
 def hazards(fleet: Fleet, per_s: float, devices: Mapping[str, float], networks: Mapping[str, float]) -> FloatArray:

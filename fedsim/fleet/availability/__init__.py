@@ -1,4 +1,4 @@
-"""When devices can take part: always, by a random process of days and nights, as recorded, or under several conditions."""
+"""When devices can take part: always, at random by day and night, as recorded, or under several conditions."""
 
 from fedsim.fleet.availability.base import Always, Availability, next_s
 from fedsim.fleet.availability.conditions import AllOf

@@ -23,11 +23,13 @@ class AllOf:
 
     def at(self, devices: IntArray, now_s: float | FloatArray) -> BoolArray:
         """Whether all conditions hold, [n]."""
-        return np.logical_and.reduce([condition.at(devices, now_s) for condition in self.conditions])
+        hold: BoolArray = np.all([condition.at(devices, now_s) for condition in self.conditions], axis=0)
+        return hold
 
     def until(self, devices: IntArray, now_s: float | FloatArray) -> FloatArray:
         """Seconds until the first condition ends, [n]."""
-        return np.minimum.reduce([condition.until(devices, now_s) for condition in self.conditions])
+        waits_s: FloatArray = np.min([condition.until(devices, now_s) for condition in self.conditions], axis=0)
+        return waits_s
 
     def after(self, devices: IntArray, now_s: float | FloatArray) -> FloatArray:
         """Seconds after which all conditions hold together, [n]; infinite where it finds no such time."""
@@ -35,7 +37,7 @@ class AllOf:
         times_s = start_s.copy()
         left = np.arange(len(devices))
         for _ in range(self.most_changes):
-            waits_s = np.maximum.reduce([part.after(devices[left], times_s[left]) for part in self.conditions])
+            waits_s = np.max([part.after(devices[left], times_s[left]) for part in self.conditions], axis=0)
             times_s[left] += waits_s
             left = left[(waits_s > 0) & np.isfinite(waits_s)]
             if not len(left):

@@ -30,7 +30,9 @@ class Stretch:
 
     def __post_init__(self) -> None:
         if not all(0 < length_s < np.inf for length_s in (self.available_s, self.away_s)):
-            raise ValueError(f"stretches of {self.available_s:g} and {self.away_s:g} s: both must be above 0 and finite")
+            raise ValueError(
+                f"stretches of {self.available_s:g} and {self.away_s:g} s: both must be above 0 and finite"
+            )
 
     @property
     def share(self) -> float:

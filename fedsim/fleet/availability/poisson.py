@@ -1,4 +1,4 @@
-"""Moments of a Poisson process for each device, found around any time without playing the process from its beginning."""
+"""Moments of a Poisson process for each device, found around any time without playing it from its beginning."""
 
 from dataclasses import dataclass
 

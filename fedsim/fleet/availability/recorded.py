@@ -68,8 +68,8 @@ class Overlap(ValueError):
         self.recording, self.interval = recording, interval
         self.start_s, self.end_s, self.before_s = start_s, end_s, before_s
         super().__init__(
-            f"from {start_s:.15g} to {end_s:.15g} s: it must be longer than nothing, begin no sooner than the one before "
-            f"it ends ({before_s:.15g} s), and end within the recording"
+            f"from {start_s:.15g} to {end_s:.15g} s: it must be longer than nothing, begin no sooner than the one "
+            f"before it ends ({before_s:.15g} s), and end within the recording"
         )
 
 
@@ -111,9 +111,7 @@ class Recorded:
             waits_s[coming] = np.where(first < end, soon, np.inf) - rest_s[coming]
         return self._exact(devices, now_s, waits_s, True)
 
-    def _exact(
-        self, devices: IntArray, now_s: float | FloatArray, waits_s: FloatArray, there: bool
-    ) -> FloatArray:
+    def _exact(self, devices: IntArray, now_s: float | FloatArray, waits_s: FloatArray, there: bool) -> FloatArray:
         """Waits that lead to this state; they were right but for rounding."""
         waiting = np.flatnonzero((waits_s > 0) & np.isfinite(waits_s))
         start_s = np.broadcast_to(np.asarray(now_s, np.float64), devices.shape)[waiting]

@@ -14,7 +14,14 @@ def hours(start_h: float, end_h: float, period_h: float = 24) -> Recorded:
 
 def test_all_conditions_must_hold() -> None:
     both = AllOf([hours(8, 18), hours(12, 20)])
-    assert [bool(both.at(DEVICE, t)[0]) for t in (0.0, 8.0, 12.0, 17.9, 18.0, 36.0)] == [False, False, True, True, False, True]
+    assert [bool(both.at(DEVICE, t)[0]) for t in (0.0, 8.0, 12.0, 17.9, 18.0, 36.0)] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+        True,
+    ]
     assert [float(both.until(DEVICE, t)[0]) for t in (10.0, 12.0, 17.5, 37.0)] == [0.0, 6.0, 0.5, 5.0]
     assert [float(both.after(DEVICE, t)[0]) for t in (0.0, 10.0, 12.0, 18.0, 47.0)] == [12.0, 2.0, 0.0, 18.0, 13.0]
 

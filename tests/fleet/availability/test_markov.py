@@ -8,7 +8,7 @@ from fedsim.fleet.availability import LocalTime, Markov, Stretch
 from fedsim.fleet.availability.base import FloatArray
 
 HOUR_S = 3600.0
-HABIT = Stretch(600.0, 1800.0)
+HABIT, DAY, NIGHT = Stretch(600.0, 1800.0), Stretch(600.0, 5400.0), Stretch(7200.0, 2400.0)
 
 
 def steady(devices: int = 20_000, habit: Stretch = HABIT, factor: FloatArray | None = None, seed: int = 1) -> Markov:
@@ -17,9 +17,7 @@ def steady(devices: int = 20_000, habit: Stretch = HABIT, factor: FloatArray | N
     return Markov(rng.field(seed, "x"), local, habit, habit, np.ones(devices) if factor is None else factor)
 
 
-def daily(
-    offsets_s: FloatArray, day: Stretch = Stretch(600, 5400), night: Stretch = Stretch(7200, 2400), seed: int = 1
-) -> Markov:
+def daily(offsets_s: FloatArray, day: Stretch = DAY, night: Stretch = NIGHT, seed: int = 1) -> Markov:
     """Nights from 22 to 6 o'clock."""
     local = LocalTime(offsets_s, 22 * HOUR_S, 8 * HOUR_S)
     return Markov(rng.field(seed, "x"), local, day, night, np.ones(len(offsets_s)))
@@ -85,10 +83,9 @@ def test_a_factor_lengthens_the_stretches_of_being_there() -> None:
 
 def expected_share(hours: float) -> float:
     """The share at a local hour from 0 to 24, by the differential equation of the daily process, to the end of time."""
-    day, night = Stretch(600, 5400), Stretch(7200, 2400)
     share, clock = 0.5, -10 * 24.0
     while clock < hours:
-        habit = night if clock % 24 < 6 or clock % 24 >= 22 else day
+        habit = NIGHT if clock % 24 < 6 or clock % 24 >= 22 else DAY
         step = min(0.25, hours - clock) * HOUR_S
         share = habit.share + (share - habit.share) * np.exp(-step * (1 / habit.available_s + 1 / habit.away_s))
         clock += 0.25

@@ -108,7 +108,11 @@ def test_against_a_search_through_every_interval(data: list[tuple[Spans, float]]
     devices, now = np.arange(len(data)), Fraction(quarters, 4)
     answers = [process.at(devices, float(now)), process.until(devices, float(now)), process.after(devices, float(now))]
     for device, (spans, period) in enumerate(data):
-        laps = [(Fraction(a) + k * Fraction(period), Fraction(b) + k * Fraction(period)) for k in range(500) for a, b in spans]
+        laps = [
+            (Fraction(a) + k * Fraction(period), Fraction(b) + k * Fraction(period))
+            for k in range(quarters // (4 * int(period)) + 4)
+            for a, b in spans
+        ]
 
         def there(t: Fraction, laps: list[tuple[Fraction, Fraction]] = laps) -> bool:
             return any(a <= t < b for a, b in laps)
