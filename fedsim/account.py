@@ -10,7 +10,7 @@ import numpy as np
 
 from fedsim.clock.trips import OUTCOMES, Outcome, Trips
 from fedsim.cost.flops import Flops, flops, layers_only_units
-from fedsim.cost.parameters import local_size, trained_size
+from fedsim.cost.parameters import local_layouts, trained_size
 from fedsim.data.work import Work
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.layout import Layout
@@ -111,11 +111,12 @@ class Account:
     ) -> None:
         """Write down what each plan of a stage trains and what it costs a device, as seen in its first round."""
         head, work, alone = turn.goal.head, cohort.work, CENTRAL in cohort.clients
-        whole = LocalShape.of(architecture, head, full(architecture.layers))
+        whole, codec = LocalShape.of(architecture, head, full(architecture.layers)), turn.phase.wire.download
         for number, plan in enumerate(turn.stage.plans):
             shape = LocalShape.of(architecture, head, plan)
             cost = costs.of(turn, plan, shape)
-            download = int(model.bytes().sum()) if plan.full_pool else local_size(shape).bytes
+            pool = model.layouts.values() if plan.full_pool else local_layouts(shape)
+            download = sum(codec.payload_bytes(layout) for layout in pool)
             self._trace.add(
                 "stages",
                 {
@@ -128,7 +129,7 @@ class Account:
                     "depth": plan.layers.depth,
                     "parameters_trained": trained_size(shape).parameters,
                     # a machine that has the data sends and receives nothing
-                    "parameters_sent": 0 if alone else trained_size(shape, plan.private).parameters,
+                    "parameters_sent": 0 if alone else cost.upload_parameters,
                     "download_bytes_per_client": 0 if alone else download,
                     "upload_bytes_per_client": 0 if alone else cost.upload_bytes,
                     "flops_share": _total(cost.flops, work) / _total(flops(whole), work),

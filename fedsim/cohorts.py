@@ -112,16 +112,17 @@ class Cohorts:
         else:
             needed = np.array([[name in plan.needed(own) for name in model.names] for own in slots])
         held = pools.holding(clients, turn.window(number), model.names)
-        down = download_bytes(held, model.current(), needed, self._bytes(plan, model))
+        down = download_bytes(held, model.current(), needed, self._bytes(turn, plan, model))
         return slots, needed, price(self._cost(turn, plan), work, down)
 
-    def _bytes(self, plan: Plan, model: GlobalModel) -> IntArray:
+    def _bytes(self, turn: Turn, plan: Plan, model: GlobalModel) -> IntArray:
         """Bytes of what a plan's local model holds of each group."""
-        local = self.prepared.architecture.narrow(plan.width.rate)
+        local, codec = self.prepared.architecture.narrow(plan.width.rate), turn.phase.wire.download
         if local is self.prepared.architecture:
-            return model.bytes()
+            return model.bytes(codec)
         narrow = {layer(i): layer_layout(local, i) for i in range(local.layers)}
-        return np.array([narrow.get(name, whole).bytes for name, whole in model.layouts.items()], np.int64)
+        held = (narrow.get(name, whole) for name, whole in model.layouts.items())
+        return np.array([codec.payload_bytes(layout) for layout in held], np.int64)
 
     def _slots(self, turn: Turn, plan: Plan, client: int) -> tuple[Slot, ...]:
         key = (turn.phase.name, turn.phase_round, client)

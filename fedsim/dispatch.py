@@ -7,6 +7,7 @@ import numpy as np
 
 from fedsim.account import Account
 from fedsim.data.work import IntArray
+from fedsim.downlink import Downlink
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import BlockSum, ClientReport, ClientWork, TrainBlock
 from fedsim.errors import ClientError, FedsimError
@@ -15,7 +16,7 @@ from fedsim.model.architecture import LocalShape
 from fedsim.model.width import Window
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared
-from fedsim.rounds import Cohort, Trained, Turn
+from fedsim.rounds import CENTRAL, Cohort, Trained, Turn
 from fedsim.server.merge import Holders, Merge
 from fedsim.server.parameters import GlobalModel, shares
 from fedsim.world import World
@@ -34,9 +35,11 @@ class Dispatch:
         observer: Observer,
     ) -> None:
         self.prepared, self.world, self.engine = prepared, world, engine
-        self.account, self.folder, self.observer = account, folder, observer
+        self.account, self.observer = account, observer
+        self.state_folder = folder / "clients" / prepared.name
         self.busy_s = 0.0
         method = prepared.method
+        self.downlink = Downlink(prepared.name, engine, method.wire().download, world.scenario.seed)
         self.weighting = method.weighting if isinstance(method, Federated) else "samples"
         self.keep_optimizer = not isinstance(method, Federated) or method.optimizer_state == "keep"
 
@@ -68,7 +71,7 @@ class Dispatch:
         if self.engine is None or self.world.files is None or not len(arrived):
             return Trained({}, {}, overall)
         tasks = self._blocks(turn, cohort, arrived, model, kept, own)
-        merge, reports = Merge(model.groups), dict[int, ClientReport]()
+        merge, reports = Merge(model.groups, turn.phase.wire.delta), dict[int, ClientReport]()
         work, done = sum(task.cost for task in tasks), 0.0
         name = f"{self.prepared.name}/{turn.phase.name} stage {turn.stage_index}/train"
         for result in self.engine.run(tasks, name):
@@ -79,6 +82,7 @@ class Dispatch:
             done += tasks[result.index].cost
             self.observer.trained(done / max(work, 1.0))
         self._check_failures(reports, turn)
+        self._check_lengths(cohort, reports)
         lost: dict[str, float] = {}
         for client, report in sorted(reports.items()):
             if report.status != "completed":
@@ -130,8 +134,8 @@ class Dispatch:
                         index=len(tasks),
                         cost=float((prices.flops_forward + prices.flops_backward)[members].sum()),
                         shape=LocalShape.of(self.prepared.architecture, turn.goal.head, plan),
-                        prefix=f"{self.prepared.name}/",
-                        groups={f"{self.prepared.name}/{name}": model.versions[name] for name in used},
+                        prefix=self.downlink.received,
+                        groups=self.downlink.versions(model, self.downlink.received, used),
                         world=self.world.files,
                         objective=phase.objective,
                         method=self.prepared.name,
@@ -144,14 +148,24 @@ class Dispatch:
                         local=phase.config.local,
                         learning_rate=phase.learning_rate,
                         recipe=phase.recipe,
+                        wire=phase.wire,
                         plan=number,
                         private=plan.private,
                         window=Window.of(self.prepared.architecture, plan.width, turn.phase_round),
                         keep_optimizer=self.keep_optimizer,
-                        state_folder=self.folder / "clients" / self.prepared.name,
+                        state_folder=self.state_folder,
                     )
                 )
         return tasks
+
+    def _check_lengths(self, cohort: Cohort, reports: Mapping[int, ClientReport]) -> None:
+        """The account is of what really crosses the wire: every payload is as long as its price says."""
+        for client, price in zip(cohort.clients.tolist(), cohort.prices.upload_bytes.tolist(), strict=True):
+            report = reports.get(client)
+            if report is None or report.status != "completed" or client == CENTRAL:
+                continue
+            if report.upload_bytes != price:
+                raise FedsimError(f"client {client} sent {report.upload_bytes} bytes, its price says {price}")
 
     def _check_failures(self, reports: Mapping[int, ClientReport], turn: Turn) -> None:
         """Tell of every client that failed; stop when there are more than the scenario allows."""

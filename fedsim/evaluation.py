@@ -12,6 +12,7 @@ from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Counts, EvaluateChunk
 from fedsim.errors import FedsimError, UserError
 from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.personal import PersonalEvaluator
 from fedsim.phases import Goal
 from fedsim.scenario.phases import Evaluate
 from fedsim.training.metrics import metrics
@@ -23,6 +24,7 @@ class Evaluator:
 
     def __init__(self, world: World, config: Evaluate, engine: Engine) -> None:
         self.world, self.config, self.engine = world, config, engine
+        self.personal = PersonalEvaluator(world, config, engine) if config.personal is not None else None
         self._baselines: dict[tuple[Objective, int], dict[str, float]] = {}
 
     def check(self, goals: Iterable[Goal]) -> None:

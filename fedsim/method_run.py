@@ -19,6 +19,7 @@ from fedsim.interrupt import uninterrupted
 from fedsim.methods.base import Federated
 from fedsim.model.layout import layouts
 from fedsim.observe.observer import Observer, RoundReport, RoundStart
+from fedsim.personal import Disks
 from fedsim.phases import Goal, Prepared
 from fedsim.plan import HEAD
 from fedsim.rounds import CENTRAL, Cohort, State, Turn
@@ -28,6 +29,9 @@ from fedsim.server.optimizer import ServerState
 from fedsim.server.parameters import GlobalModel
 from fedsim.server.step import begin, step
 from fedsim.start import initial_head
+
+Quality = tuple[dict[str, float], int]
+"""Metrics, and the number of samples that they were measured on."""
 
 
 class MethodRun:
@@ -46,6 +50,7 @@ class MethodRun:
         self.prepared, self.name = prepared, prepared.name
         self.cohorts, self.dispatch, self.evaluator = cohorts, dispatch, evaluator
         self.engine: Engine | None = dispatch.engine
+        self.downlink = dispatch.downlink
         self.world = cohorts.world
         self.account, self.state, self.observer = account, state, observer
         method = prepared.method
@@ -59,10 +64,10 @@ class MethodRun:
     def run(self) -> None:
         """All rounds that are left, each committed as a whole."""
         state = self.state
-        self._publish(state.model, state.model.names)
+        self.downlink.publish(state.model, state.model.names)
         if not self.account.started and self.evaluator:
             goal = self.prepared.goal_after(0)
-            self._write_quality(goal, -1, self._evaluate(goal, state.model))
+            self._write_quality(goal, -1, self._evaluate(goal, state.model, state.kept))
             self.account.seal(-1)
         for turn in self._turns():
             self._round(turn)
@@ -99,22 +104,23 @@ class MethodRun:
             model, server = step(self.server, begun, changed, trained.means, server)
         except FedsimError as error:
             raise FedsimError(f"{self.name}, round {turn.round}: {error}") from error
-        self._publish(model, trained.means)
-        tested = self._evaluate(turn.goal, model) if self._due(turn) else None
+        self.downlink.publish(model, trained.means)
+        stateful = [i for i in useful.tolist() if self.dispatch.stateful(turn, cohort, i)]
+        kept = state.kept.copy()
+        kept[cohort.clients[stateful]] = turn.round
+        tested = self._evaluate(turn.goal, model, kept) if self._due(turn) else []
         with uninterrupted():
             fetched = np.flatnonzero(trips.downloaded & (cohort.clients != CENTRAL))
             windows = cohort.windows[fetched]
             state.pools.download(cohort.clients[fetched], cohort.needed[fetched], begun.current(), windows)
-            stateful = [i for i in useful.tolist() if self.dispatch.stateful(turn, cohort, i)]
-            state.kept[cohort.clients[stateful]] = turn.round
-            state.model, state.server, state.now_s, state.round = model, server, trips.closed_s, turn.round + 1
+            state.model, state.server, state.kept = model, server, kept
+            state.now_s, state.round = trips.closed_s, turn.round + 1
             if turn.round == turn.stage_first:
                 self.account.stage(turn, cohort, self.prepared.architecture, self.cohorts.costs, model)
             loss = self.account.trips(turn, cohort, trips, trained, changed)
-            if tested is not None:
-                self._write_quality(turn.goal, turn.round, tested)
+            self._write_quality(turn.goal, turn.round, tested)
             self._close(turn, time.perf_counter() - started)
-        self._report(turn, len(cohort.clients), len(useful), loss, tested is not None)
+        self._report(turn, len(cohort.clients), len(useful), loss, bool(tested))
 
     def _begun(self, turn: Turn) -> tuple[GlobalModel, ServerState]:
         """Model and server as the round finds them: a stage may begin with other groups, a phase with another head."""
@@ -132,7 +138,7 @@ class MethodRun:
             layout = model.layouts[HEAD]
             model.replace(HEAD, initial_head(layout, seed, goal.objective, *own) if before.groups else None)
         replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
-        self._publish(model, replaced)
+        self.downlink.publish(model, replaced)
         return model, begin(self.server, self.state.server, replaced, new_phase=turn.stage_index == 0)
 
     def _close(self, turn: Turn, seconds: float) -> None:
@@ -172,20 +178,22 @@ class MethodRun:
         last = turn.round == turn.phase.last_round
         return self.evaluator is not None and (last or bool(every and (turn.phase_round + 1) % every == 0))
 
-    def _evaluate(self, goal: Goal, model: GlobalModel) -> tuple[dict[str, float], int]:
+    def _evaluate(self, goal: Goal, model: GlobalModel, kept: np.typing.NDArray[np.int32]) -> list[Quality]:
+        """Quality of the global model on held-out samples, and of the clients on their own where that is asked for."""
         assert self.evaluator is not None
-        versions = {f"{self.name}/{name}": version for name, version in model.versions.items()}
-        return self.evaluator.evaluate(self.name, goal, self.prepared.architecture, versions)
+        link, architecture = self.downlink, self.prepared.architecture
+        versions = link.versions(model, link.exact, model.names)
+        tested = [self.evaluator.evaluate(self.name, goal, architecture, versions)]
+        if (personal := self.evaluator.personal) is not None:
+            versions = link.versions(model, link.received, model.names)
+            disks = Disks(self.dispatch.state_folder, kept if self.prepared.private else None)
+            tested.append(personal.evaluate(self.name, goal, architecture, link.received, versions, disks))
+        return tested
 
-    def _write_quality(self, goal: Goal, round_: int, tested: tuple[dict[str, float], int]) -> None:
-        metrics, samples = tested
-        self.state.quality |= {f"{goal.name}/{metric}": value for metric, value in metrics.items()}
-        self.account.evaluation(goal.name, round_, self.state.now_s, metrics, samples)
-
-    def _publish(self, model: GlobalModel, names: Iterable[str]) -> None:
-        if self.engine is not None:
-            for name in names:
-                self.engine.publish(f"{self.name}/{name}", model.versions[name], model.groups[name])
+    def _write_quality(self, goal: Goal, round_: int, tested: Iterable[Quality]) -> None:
+        for metrics, samples in tested:
+            self.state.quality |= {f"{goal.name}/{metric}": value for metric, value in metrics.items()}
+            self.account.evaluation(goal.name, round_, self.state.now_s, metrics, samples)
 
 
 def _judged(trips: Trips, cohort: Cohort, reports: Mapping[int, ClientReport]) -> Trips:

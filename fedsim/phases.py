@@ -13,6 +13,7 @@ from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
 from fedsim.training.recipe import Recipe
+from fedsim.wire import Wire
 from fedsim.world import World
 
 
@@ -34,6 +35,7 @@ class Phase(Goal):
     config: FurtherPretrain | Finetune
     learning_rate: float
     recipe: Recipe
+    wire: Wire
     stages: tuple[Stage, ...]
     first_round: int
     """Over the whole method."""
@@ -70,6 +72,11 @@ class Prepared:
     pretraining: Goal
     """Central pre-training: the same for every model, if the scenario has it."""
     phases: tuple[Phase, ...]
+
+    @property
+    def private(self) -> bool:
+        """Clients keep parts of the model to themselves."""
+        return any(plan.private for phase in self.phases for stage in phase.stages for plan in stage.plans)
 
     def goal_after(self, rounds: int) -> Goal:
         """What the global model has learned last after so many rounds; before the first, what it will learn."""
@@ -111,7 +118,8 @@ def prepare(world: World, name: str) -> Prepared:
         stages = tuple(method.stages(phase, config.rounds, architecture, head))
         if sum(stage.rounds for stage in stages) != config.rounds:
             raise ValueError(f"stages of {name} do not add up to the {config.rounds} rounds of {phase}")
-        phases.append(Phase(phase, objective, head, slots, config, rate, method.recipe(), stages, first))
+        wire, recipe = method.wire(), method.recipe()
+        phases.append(Phase(phase, objective, head, slots, config, rate, recipe, wire, stages, first))
         first += config.rounds
     pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots)
     return Prepared(name, method, model, key, architecture, pretraining, tuple(phases))

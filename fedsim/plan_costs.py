@@ -31,7 +31,8 @@ class PlanCosts:
         """Cost of one of a turn's plans, whose local model has this shape."""
         memory = self.memory[shape, turn.phase.config.local.optimizer]
         kept = turn.phase.recipe.kept_vectors * trained_size(shape).bytes
-        return plan_cost(shape, replace(memory, constant=memory.constant + kept), plan.private)
+        memory = replace(memory, constant=memory.constant + kept)
+        return plan_cost(shape, memory, plan.private, turn.phase.wire.upload)
 
 
 def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Observer) -> PlanCosts:

@@ -10,6 +10,7 @@ from fedsim import rng
 from fedsim.data import files
 from fedsim.data.objective import DeclaredExamples, Examples, Objective
 from fedsim.data.partition import partition
+from fedsim.data.personal import hold_out
 from fedsim.data.shards import Shards
 from fedsim.data.tokens import Tokens, prepare
 from fedsim.data.work import IntArray
@@ -44,6 +45,8 @@ class World:
     central: IntArray
     """Training samples that belong to nobody."""
     files: WorldFiles | None
+    personal: Shards | None = None
+    """Held out for every client's own test."""
 
     def sizes(self) -> IntArray:
         """Samples of every client, [clients]."""
@@ -185,11 +188,17 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
         max_samples=scenario.data.max_samples_per_client,
         seed=scenario.seed,
     )
+    evaluate, personal = scenario.phases.evaluate, None
+    if evaluate is not None and evaluate.personal is not None:
+        shards, personal = hold_out(shards, evaluate.personal.fraction, scenario.seed)
+        personal.save(folder / "personal")
     shards.save(folder / "shards")
-    where = WorldFiles(prepared, folder / "shards", scenario.seed)
+    where = WorldFiles(prepared, folder / "shards", scenario.seed, None if personal is None else folder / "personal")
     sizes = shards.sizes
     observer.note(
         f"{len(tokens.ids):,} samples, {tokens.vocabulary:,} tokens known; {len(shards):,} clients with "
         f"{sizes.min()} to {sizes.max()} samples (median {int(np.median(sizes))}); {len(central):,} kept central"
     )
-    return World(scenario, base, fleet, tokens, shards, central, where)
+    if personal is not None:
+        observer.note(f"{len(personal.indices):,} samples held out for tests of the clients' own")
+    return World(scenario, base, fleet, tokens, shards, central, where, personal)

@@ -39,6 +39,15 @@ METHODS: dict[str, dict[str, Any]] = {
         "finetune": {"local_layers": 3, "cycle": 2, "grow": False},
     },
     "needed": {"kind": "fedbt", "pool": "needed", "finetune": {"local_layers": 2}},
+    "split": {
+        "kind": "fedsplitbert",
+        "global_layers": [0, 2],
+        "embeddings": "local",
+        "optimizer_state": "keep",
+        "upload": {"bits": 8, "scheme": "row", "rounding": "stochastic", "share": 0.5},
+        "what": "delta",
+        "download": {"bits": 16, "half": "bfloat16"},
+    },
     "centralized": {},
     "light": {
         "kind": "fedavg",

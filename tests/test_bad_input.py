@@ -95,6 +95,21 @@ SETTINGS = [
         "unknown task", "mine.yaml:19: phases.finetune.task.label: ", "topic", changes=(("label: topic", "label: x"),)
     ),
     case(
+        "bits",
+        "mine.yaml:21: methods.fedavg.upload.bits: unknown value the number 3; allowed: 2, 4, 8, 16, 32",
+        changes=(("  fedavg:\n", "  fedavg: {upload: {bits: 3}}\n"),),
+    ),
+    case(
+        "global layer",
+        "mine.yaml:21: methods.x.global_layers.1: is 4, the model's layers are 0 to 3",
+        changes=(("  fedavg:\n", "  x: {kind: fedsplitbert, global_layers: [0, 4]}\n"),),
+    ),
+    case(
+        "a mask over weights",
+        "mine.yaml:21: methods.fedavg.what: is weights, of which upload.share 0.25 leaves few: use delta",
+        changes=(("  fedavg:\n", "  fedavg: {upload: {share: 0.25}, what: weights}\n"),),
+    ),
+    case(
         "several at once",
         "mine.yaml:2: seed: ",
         "\nmine.yaml:9: model.layers: ",

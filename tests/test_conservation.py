@@ -13,17 +13,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import fedsim
-from fedsim import Run
+from fedsim import Run, rng
 from fedsim.data.shards import Shards
 from fedsim.engine.host import Host, open_world
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import ClientWork, Result, Task, TrainBlock
 from fedsim.methods.fedbt import FedBT
 from fedsim.model.architecture import LocalShape
-from fedsim.model.local import LocalModel
+from fedsim.model.local import LocalModel, Part
+from fedsim.plan import PartName
 from fedsim.scenario.schema import Scenario
 from fedsim.trace import parse_slots
-from fedsim.wire import encode
+from fedsim.wire import Codec
 from tests import runs
 from tests.runs import CLIENTS, METHODS, Wrapped, small
 
@@ -208,28 +209,31 @@ def test_weights_are_shares_of_samples(ended: Ended) -> None:
         assert trips.weight[trips.useful].to_numpy() == pytest.approx(wanted / wanted.sum(), rel=1e-12)
 
 
-def payload(model: LocalModel, only_trained: bool) -> bytes:
-    """What crosses the network: the groups of a local model, serialised."""
-    parts = model.trained if only_trained else model.parts
-    return encode([part.flat.numpy() for part in parts.values()])
+def payload(part: Part, codec: Codec) -> bytes:
+    """What crosses the network of a group that lies in a local model."""
+    values = rng.stream(1, "values").standard_normal(part.layout.size, np.float32)
+    return codec.encode(values, part.layout, rng.stream(1, "payload"))
 
 
 def test_an_upload_is_as_long_as_the_trained_groups_serialised(ended: Ended) -> None:
-    models: dict[LocalShape, int] = {}
+    models: dict[tuple[LocalShape, tuple[PartName, ...], Codec], int] = {}
     for trip in rows(ended.run.trips[ended.run.trips.useful]):
-        shape = ended.block(trip)[0].shape
-        if shape not in models:
-            models[shape] = len(payload(LocalModel(shape), only_trained=True))
-        assert trip.price_upload_bytes == (0 if trip.client < 0 else models[shape])
+        block = ended.block(trip)[0]
+        key = (block.shape, block.private, block.wire.upload)
+        if key not in models:
+            sent = [part for name, part in LocalModel(block.shape).trained.items() if name not in block.private]
+            models[key] = sum(len(payload(part, block.wire.upload)) for part in sent)
+        assert trip.price_upload_bytes == (0 if trip.client < 0 else models[key])
     assert len(models) > 10
 
 
 def group_sizes(ended: Ended, method: str, phase: str) -> dict[str, int]:
     """Bytes of each group of the global model, serialised."""
-    shape = next(block.shape for block in ended.blocks if (block.method, block.phase) == (method, phase))
+    block = next(block for block in ended.blocks if (block.method, block.phase) == (method, phase))
+    shape, codec = block.shape, block.wire.download
     whole = LocalModel(LocalShape(shape.architecture, shape.head, shape.architecture.layers))
     named = {name if isinstance(name, str) else f"layer.{name}": part for name, part in whole.parts.items()}
-    return {name: len(encode([part.flat.numpy()])) for name, part in named.items()}
+    return {name: len(payload(part, codec)) for name, part in named.items()}
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "centralized"])
@@ -279,7 +283,7 @@ def counted(block: TrainBlock, work: ClientWork) -> tuple[int, int]:
 def test_flops_are_those_of_the_batches_that_were_trained_on(ended: Ended) -> None:
     useful = ended.run.trips[ended.run.trips.useful]
     smallest = useful.sort_values("tokens", kind="stable").groupby(["method", "phase", "stage"], observed=True).head(1)
-    assert len(smallest) == 24
+    assert len(smallest) == 26
     for trip in rows(smallest):
         block, work = ended.block(trip)
         assert (trip.flops_forward, trip.flops_backward) == counted(block, work), (trip.method, trip.phase, trip.stage)

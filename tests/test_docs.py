@@ -23,6 +23,7 @@ from fedsim.scenario.server import Server
 from fedsim.scenario.shelf import find
 from fedsim.simulation import Request, simulate
 from fedsim.trace.reader import Run, read_run
+from fedsim.wire import Codec
 
 from . import markdown
 from .markdown import PAGES, ROOT
@@ -134,6 +135,14 @@ def test_option_tables_list_exactly_the_schema(kind: str) -> None:
         assert all(f"`{choice}`" in meaning for choice in choices), option
 
 
+def test_the_options_of_a_codec_are_on_its_page() -> None:
+    (table, *_) = markdown.tables(ROOT / "docs/compression.md")
+    written = {row[0].strip("`"): (yaml.safe_load(row[1].strip("`")), row[2]) for row in table.rows}
+    fields = dict(_fields(Codec))
+    assert {name: row[0] for name, row in written.items()} == {name: field[0] for name, field in fields.items()}
+    assert all(f"`{choice}`" in written[name][1] for name, (_, choices) in fields.items() for choice in choices)
+
+
 def _fields(section: type[Config], prefix: str = "") -> list[tuple[str, tuple[Any, tuple[str, ...]]]]:
     """Options with a dotted name: default, and the words that may be chosen."""
     found: list[tuple[str, tuple[Any, tuple[str, ...]]]] = []
@@ -143,6 +152,8 @@ def _fields(section: type[Config], prefix: str = "") -> list[tuple[str, tuple[An
             continue
         if kind is Server:  # its keys are on FedOpt's page
             found.append((name, ({"kind": field.default.kind}, ())))
+        elif kind is Codec:  # its keys are on a page of their own
+            found.append((name, ({}, ())))
         elif isinstance(kind, type) and issubclass(kind, Config) and kind is not Model:
             found += _fields(kind, f"{prefix}{name}.")
         else:

@@ -39,20 +39,30 @@ def group_bytes(architecture: Architecture, head: Head) -> IntArray:
 
 def local_size(shape: LocalShape) -> Size:
     """The local model that a client builds; a student's teacher and projection are part of it."""
+    return _size(local_layouts(shape))
+
+
+def trained_size(shape: LocalShape) -> Size:
+    """What a client trains; a global layer that fills two trained places counts twice."""
+    return _size(trained_layouts(shape))
+
+
+def local_layouts(shape: LocalShape) -> list[Layout]:
+    """All that a local model is made of; a student's teacher and projection are part of it."""
     a, teacher = shape.architecture, shape.teacher
     layers = [layer_layout(a, place) for place in range(shape.depth)]
     own = [embeddings_layout(a), *layers, head_layout(a, shape.head), *_projection(shape)]
-    return _size([*own, *(layouts(teacher.architecture, teacher.head).values() if teacher else ())])
+    return [*own, *(layouts(teacher.architecture, teacher.head).values() if teacher else ())]
 
 
-def trained_size(shape: LocalShape, private: Collection[PartName] = ()) -> Size:
-    """What a client trains, without what is private; a global layer that fills two trained places counts twice."""
+def trained_layouts(shape: LocalShape, private: Collection[PartName] = ()) -> list[Layout]:
+    """What a client trains, without what is private."""
     parts = [layer_layout(shape.architecture, place) for place in shape.train_layers if place not in private]
     if shape.train_embeddings and EMBEDDINGS not in private:
         parts.append(embeddings_layout(shape.architecture))
     if shape.train_head and HEAD not in private:
         parts.append(head_layout(shape.architecture, shape.head))
-    return _size([*parts, *_projection(shape)])
+    return [*parts, *_projection(shape)]
 
 
 def _projection(shape: LocalShape) -> list[Layout]:

@@ -8,10 +8,11 @@ import numpy.typing as npt
 
 from fedsim.cost.flops import Flops, flops
 from fedsim.cost.memory import Polynomial
-from fedsim.cost.parameters import trained_size
+from fedsim.cost.parameters import trained_layouts
 from fedsim.data.work import IntArray, Work
 from fedsim.model.architecture import LocalShape
 from fedsim.plan import PartName
+from fedsim.wire import PLAIN, Codec
 
 VersionArray = npt.NDArray[np.int32]
 
@@ -45,12 +46,29 @@ class PlanCost:
     memory: Polynomial
     """Peak of a training step."""
     upload_bytes: int
-    """float32 values of everything trained and sent."""
+    """Everything trained and sent."""
+    upload_parameters: int
+    """Numbers in it."""
 
 
-def plan_cost(shape: LocalShape, memory: Polynomial, private: Collection[PartName] = ()) -> PlanCost:
-    """Cost of training a local model of this shape; `memory` as `peak_polynomial` measures it."""
-    return PlanCost(flops=flops(shape), memory=memory, upload_bytes=trained_size(shape, private).bytes)
+def plan_cost(
+    shape: LocalShape, memory: Polynomial, private: Collection[PartName] = (), codec: Codec = PLAIN
+) -> PlanCost:
+    """Cost of training a local model of this shape; `memory` as `peak_polynomial` measures it.
+
+    Args:
+        shape: the local model.
+        memory: of a training step.
+        private: parts that are trained and not sent.
+        codec: how the others are sent.
+    """
+    sent = trained_layouts(shape, private)
+    return PlanCost(
+        flops=flops(shape),
+        memory=memory,
+        upload_bytes=sum(codec.payload_bytes(layout) for layout in sent),
+        upload_parameters=sum(codec.values(layout) for layout in sent),
+    )
 
 
 def price(cost: PlanCost, work: Work, download_bytes: IntArray) -> Prices:

@@ -1,5 +1,6 @@
 """What a client finds on its own disk when a round begins, and what it leaves there."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -38,12 +39,7 @@ class Disk:
     @property
     def private(self) -> dict[str, Tensor]:
         """The client's own version of its private groups, by group."""
-        found = {}
-        for name in self._groups():
-            base = self.stored.get(_BASE + name)
-            if base is not None and int(base[0]) == self._version(name):
-                found[name] = torch.from_numpy(np.array(self.stored[_PRIVATE + name]))
-        return found
+        return private(self.stored, {name: self._version(name) for name in self._groups()})
 
     @property
     def optimizer(self) -> dict[str, Tensor]:
@@ -75,3 +71,13 @@ class Disk:
 
     def _version(self, name: str) -> int:
         return self.task.groups[self.task.prefix + name]
+
+
+def private(stored: Mapping[str, Array], versions: Mapping[str, int]) -> dict[str, Tensor]:
+    """Of these groups those that a client has for itself, first taken from these versions."""
+    found = {}
+    for name, version in versions.items():
+        base = stored.get(_BASE + name)
+        if base is not None and int(base[0]) == version:
+            found[name] = torch.from_numpy(np.array(stored[_PRIVATE + name]))
+    return found

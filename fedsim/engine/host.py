@@ -18,13 +18,15 @@ from fedsim.data.objective import Examples
 from fedsim.data.partition import Shards
 from fedsim.data.tokens import Tokens
 from fedsim.data.work import IntArray
-from fedsim.engine.disk import Disk
+from fedsim.engine.disk import Disk, private
 from fedsim.engine.tasks import (
     BlockSum,
+    ClientCounts,
     ClientReport,
     ClientWork,
     Counts,
     EvaluateChunk,
+    EvaluateClients,
     Measured,
     MeasureTask,
     Pretrained,
@@ -34,10 +36,11 @@ from fedsim.engine.tasks import (
     TrainBlock,
     WorldFiles,
 )
+from fedsim.engine.uplink import deliver
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel
-from fedsim.plan import PartName, Slot, group, layer
+from fedsim.plan import layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.evaluate import count
 from fedsim.training.tensors import as_batch, to_device
@@ -51,12 +54,14 @@ class World:
     tokens: Tokens
     shards: Shards
     seed: int
+    personal: Shards | None
 
 
 @lru_cache(maxsize=4)
 def open_world(files: WorldFiles) -> World:
     """Memory-map the data; opened once a process."""
-    return World(Tokens.open(files.tokens), Shards.open(files.shards), files.seed)
+    personal = None if files.personal is None else Shards.open(files.personal)
+    return World(Tokens.open(files.tokens), Shards.open(files.shards), files.seed, personal)
 
 
 class Host:
@@ -88,6 +93,9 @@ class Host:
             if isinstance(task, EvaluateChunk):
                 values, confusion = self._evaluate(task)
                 return Counts(task.index, time.perf_counter() - start, self.name, values, confusion)
+            if isinstance(task, EvaluateClients):
+                each = tuple(self._evaluate_clients(task))
+                return ClientCounts(task.index, time.perf_counter() - start, self.name, each)
             if isinstance(task, PretrainTask):
                 groups, loss = self._pretrain(task)
                 return Pretrained(task.index, time.perf_counter() - start, self.name, groups, loss)
@@ -103,19 +111,21 @@ class Host:
         for work in task.clients:
             try:
                 update = self._client(model, task, work)
+                finite = all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values())
+                arrived = deliver(model, task, work, self._named(task)) if finite else None
             except Exception as error:  # a client's failure is the driver's to judge, with its name
                 reports.append(ClientReport(work.client, "failed", None, f"{type(error).__name__}: {error}"))
                 continue
-            if not all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values()):
+            if arrived is None:
                 reports.append(ClientReport(work.client, "rejected", update.loss, "update is not finite"))
                 continue
-            for name, flat in _sent(model, task.private, work.slots):
+            for name, flat in arrived.groups:
                 share = work.shares[name]
                 if name in sums:
                     sums[name].add_(flat, alpha=share)
                 else:
                     sums[name] = flat * share
-            reports.append(ClientReport(work.client, "completed", update.loss))
+            reports.append(ClientReport(work.client, "completed", update.loss, upload_bytes=arrived.bytes))
         return {name: total.cpu().numpy() for name, total in sums.items()}, tuple(reports)
 
     def _client(self, model: LocalModel, task: TrainBlock, work: ClientWork) -> Update:
@@ -161,6 +171,21 @@ class Host:
         chunk = held_out(examples, task.samples, task.batch_samples, longest, world.seed)
         return count(model, (as_batch(batch, self.device) for batch in chunk))
 
+    def _evaluate_clients(self, task: EvaluateClients) -> Iterator[dict[str, float]]:
+        model, groups, store = self._model(task.shape), self._named(task), ClientStore(task.state_folder)
+        versions = {name.removeprefix(task.prefix): version for name, version in task.groups.items()}
+        world, longest = open_world(task.world), task.shape.architecture.max_positions
+        assert world.personal is not None
+        examples, loaded = Examples(world.tokens, task.objective), False
+        for client, state_round in task.clients:
+            own = private(store.read(client, state_round) or {}, versions)
+            if own or not loaded:
+                model.load({**groups, **own}, task.slots)
+                loaded = not own
+            samples = world.personal[client].astype(np.int64)
+            batches = held_out(examples, samples, task.batch_samples, longest, world.seed)
+            yield count(model, (as_batch(batch, self.device) for batch in batches))[0]
+
     def _pretrain(self, task: PretrainTask) -> tuple[dict[str, FloatArray], float]:
         world, config = open_world(task.world), task.config
         model, longest = self._model(task.shape), task.shape.architecture.max_positions
@@ -201,10 +226,3 @@ class Host:
 
 def _group(part: str | int) -> str:
     return layer(part) if isinstance(part, int) else part
-
-
-def _sent(model: LocalModel, private: tuple[PartName, ...], slots: tuple[Slot, ...]) -> Iterator[tuple[str, Tensor]]:
-    """Global group and weights of what is trained and sent, bottom first; a layer in two slots is sent twice."""
-    for name, part in model.trained.items():
-        if name not in private:
-            yield group(name, slots), part.flat

@@ -14,6 +14,7 @@ from fedsim.model.width import Window
 from fedsim.plan import PartName, Slot
 from fedsim.scenario.phases import Local, Optimizer, Pretrain
 from fedsim.training.recipe import Recipe
+from fedsim.wire import Wire
 
 Versions = Mapping[str, int]
 """Published name of a group -> version."""
@@ -26,6 +27,8 @@ class WorldFiles:
     tokens: Path
     shards: Path
     seed: int
+    personal: Path | None = None
+    """Samples held out for every client's own test."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,8 @@ class TrainBlock(DataTask):
     local: Local
     learning_rate: float
     recipe: Recipe
+    wire: Wire
+    """How updates are sent."""
     plan: int
     """Index of the clients' plan within the stage."""
     private: tuple[PartName, ...]
@@ -106,6 +111,17 @@ class EvaluateChunk(DataTask):
     slots: tuple[Slot, ...]
     samples: IntArray
     batch_samples: int
+
+
+@dataclass(frozen=True)
+class EvaluateClients(DataTask):
+    """Clients, each with its private groups on its own held-out samples."""
+
+    slots: tuple[Slot, ...]
+    clients: tuple[tuple[int, int], ...]
+    """Client, and the round in which it last left something on its disk, -1 for never."""
+    batch_samples: int
+    state_folder: Path
 
 
 @dataclass(frozen=True)
@@ -127,6 +143,8 @@ class ClientReport:
     status: Status
     loss: float | None
     cause: str = ""
+    upload_bytes: int = 0
+    """Length of what it sent."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +159,7 @@ class Result:
 
 @dataclass(frozen=True)
 class BlockSum(Result):
-    """Sum over the block's accepted clients of share * weights, for each group: of what is in the block's window."""
+    """Sum over the accepted clients of share * what arrived, for each group: of what is in the block's window."""
 
     sums: Mapping[str, FloatArray]
     clients: tuple[ClientReport, ...]
@@ -161,6 +179,13 @@ class Counts(Result):
     values: Mapping[str, float]
     confusion: IntArray | None = None
     """[true, predicted]; sequence classification only."""
+
+
+@dataclass(frozen=True)
+class ClientCounts(Result):
+    """The same sums for each client of a task, in its order."""
+
+    values: tuple[Mapping[str, float], ...]
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Late, Phases
 from fedsim.scenario.server import Server
 from fedsim.training.recipe import Recipe
+from fedsim.wire import PLAIN, Codec, Wire
 
 PhaseName = Literal["further_pretrain", "finetune"]
 
@@ -99,6 +100,10 @@ class Method(Config):
         """What a client does that is too slow for the deadline, where the phase asks for this."""
         return asked
 
+    def wire(self) -> Wire:
+        """How its groups travel."""
+        return Wire()
+
     def depth_problems(self, layers: int) -> Iterator[Problem]:
         """Options that do not fit a global model of this many layers."""
         yield from ()
@@ -121,6 +126,23 @@ class Federated(Method):
     """`keep`: a client's optimizer state waits on its device for its next round."""
     server: Server = Server()
     """How the mean of the updates becomes the new model; the keys of a server optimizer."""
+    upload: Codec = PLAIN
+    """How a client's update is sent; see docs/compression.md."""
+    download: Codec = PLAIN
+    """How the global model is sent."""
+    what: Literal["weights", "delta"] = "weights"
+    """Sent up: the trained weights, or how they differ from those that were downloaded."""
+
+    def wire(self) -> Wire:
+        """As the options say."""
+        return Wire(self.upload, self.download, self.what == "delta")
+
+    def problems(self) -> Iterator[Problem]:
+        """A mask is for changes: weights would mostly become zero."""
+        if self.upload.share < 1.0 and self.what == "weights":
+            yield Problem(("what",), f"is weights, of which upload.share {self.upload.share:g} leaves few: use delta")
+        if self.download.share < 1.0:
+            yield Problem(("download", "share"), "goes with upload alone: a model with a part of its weights is none")
 
 
 def merge_equal(stages: Sequence[Stage]) -> list[Stage]:

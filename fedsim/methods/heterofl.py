@@ -35,6 +35,7 @@ class HeteroFL(Sized):
 
     def problems(self) -> Iterator[Problem]:
         """Rates rise, and nothing is asked for that partly held layers do not allow."""
+        yield from super().problems()
         if any(small >= large for small, large in pairwise(self.rates)):
             yield Problem(("rates",), "must rise: list the smallest first, and each once")
         if self.changed("roll_units") and self.window != "rolling":

@@ -14,7 +14,18 @@ _WASTABLE: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("device time", "device_seconds", duration),
 )
 """Costs that are booked as useful or wasted; the summary holds the wasted part as `wasted_` + name."""
-_QUALITY = ("mlm_loss", "unigram_loss", "accuracy", "majority_accuracy", "macro_f1", "span_f1")
+_QUALITY = (
+    "mlm_loss",
+    "unigram_loss",
+    "accuracy",
+    "majority_accuracy",
+    "macro_f1",
+    "span_f1",
+    "personal_mlm_loss",
+    "personal_accuracy",
+    "personal_majority_accuracy",
+    "personal_span_f1",
+)
 
 
 def comparison(methods: Mapping[str, Mapping[str, Any]], title: str = "") -> Grid:

@@ -18,6 +18,7 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
     yield from _lists_of_clients(scenario)
     yield from _task(scenario)
     yield from _central_text(scenario)
+    yield from _personal(scenario)
     for key, model in _models(scenario):
         yield from _model(scenario, key, model)
     for name, method in scenario.methods.items():
@@ -100,6 +101,14 @@ def _central_text(scenario: "Scenario") -> Iterator[Problem]:
     elif scenario.data.central_fraction == 0.0:
         yield Problem(
             ("phases", "pretrain"), "has no text to train on: give data.central_fraction a value between 0 and 1"
+        )
+
+
+def _personal(scenario: "Scenario") -> Iterator[Problem]:
+    evaluate = scenario.phases.evaluate
+    if evaluate is not None and evaluate.personal is not None and isinstance(scenario.data.corpus, DeclaredCorpus):
+        yield Problem(
+            ("phases", "evaluate", "personal"), "declared data has no samples to test on: remove this section"
         )
 
 

@@ -150,6 +150,9 @@ def _is_method(spot: _Spot) -> bool:
 
 
 def _choices(given: object, allowed: Any) -> str:
+    allowed = list(allowed)
+    if all(isinstance(value, int) for value in allowed):  # numbers by size, where words go by the alphabet
+        return f"allowed: {', '.join(map(str, sorted(allowed)))}"
     return choose(given if isinstance(given, str) else "", map(str, allowed))
 
 

@@ -150,6 +150,15 @@ class Finetune(Federated):
     """What is learned."""
 
 
+class Personal(Config):
+    """Tests on samples of the clients' own."""
+
+    fraction: Fraction = 0.2
+    """Share of every client's samples that is held out for it; no method trains on them."""
+    clients: Whole = 0
+    """Test at most this many clients, drawn once; 0: all."""
+
+
 class Evaluate(Config):
     """How the global model is tested."""
 
@@ -157,6 +166,8 @@ class Evaluate(Config):
     """Use at most this many held-out samples, drawn once; 0: all."""
     batch_samples: Count = 32
     """Samples in a batch."""
+    personal: Personal | None = None
+    """Test also what every client itself would use, on samples of its own; null: no samples are held out for that."""
 
 
 class Phases(Config):

@@ -19,9 +19,14 @@ Holders = Mapping[str, Mapping[Window | None, float]]
 class Merge:
     """Adds block sums in block order, whatever the order of arrival; holds back those that come early."""
 
-    def __init__(self, before: Groups | None = None) -> None:
-        """`before`: the groups that the clients started from; they matter where somebody holds a part of one."""
-        self._before = before or {}
+    def __init__(self, before: Groups | None = None, changes: bool = False) -> None:
+        """How to read what is summed.
+
+        Args:
+            before: the groups before the round; they matter where somebody holds a part of one, and for changes.
+            changes: clients sent how their weights changed; the mean change is added to the groups as they were.
+        """
+        self._before, self._changes = before or {}, changes
         self._early: dict[int, tuple[Mapping[str, FloatArray], Window | None]] = {}
         self._next = 0
         self._sums: dict[str, FloatArray] = {}
@@ -59,16 +64,21 @@ class Merge:
         for name, total in self._sums.items():
             parts, place = (holders or {}).get(name, {}), layer_index(name)
             if place is not None and any(part is not None for part in parts):
-                means[name] = _entrywise(total, self._before[name], parts, place)
+                unheld = np.float32(0.0) if self._changes else self._before[name]
+                means[name] = _entrywise(total, unheld, parts, place)
             else:
                 means[name] = total / np.float32(1.0 - lost[name]) if lost.get(name) else total
+        if self._changes:
+            return {name: self._before[name] + change for name, change in means.items()}
         return means
 
 
-def _entrywise(total: FloatArray, before: FloatArray, parts: Mapping[Window | None, float], index: int) -> FloatArray:
+def _entrywise(
+    total: FloatArray, unheld: FloatArray | np.float32, parts: Mapping[Window | None, float], index: int
+) -> FloatArray:
     held = np.zeros(total.shape)
     for part, share in parts.items():
         held[slice(None) if part is None else part.entries(index)] += share
     # shares of everybody add up to one but for rounding in float64, which float32 does not see
-    mean: FloatArray = np.where(held > 0, total / np.where(held > 0, held, 1.0).astype(np.float32), before)
+    mean: FloatArray = np.where(held > 0, total / np.where(held > 0, held, 1.0).astype(np.float32), unheld)
     return mean

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from fedsim.model.layout import FloatArray, Layout
 from fedsim.plan import layer_index
+from fedsim.wire import PLAIN, Codec
 
 
 @dataclass
@@ -28,9 +29,9 @@ class GlobalModel:
         """Groups from the embeddings up to the head: the columns of every table about groups."""
         return tuple(self.layouts)
 
-    def bytes(self) -> npt.NDArray[np.int64]:
+    def bytes(self, codec: Codec = PLAIN) -> npt.NDArray[np.int64]:
         """Bytes of each group on the wire."""
-        return np.array([layout.bytes for layout in self.layouts.values()], np.int64)
+        return np.array([codec.payload_bytes(layout) for layout in self.layouts.values()], np.int64)
 
     def current(self) -> npt.NDArray[np.int32]:
         """Version of each group."""

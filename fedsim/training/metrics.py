@@ -10,7 +10,13 @@ from fedsim.data.work import IntArray
 
 
 def metrics(kind: str, values: Mapping[str, float], confusion: IntArray | None) -> dict[str, float]:
-    """Metrics from the sums of all chunks: loss and perplexity, accuracy and macro F1, or span F1."""
+    """Metrics from the sums of all chunks: loss and perplexity, accuracy and macro F1, or span F1.
+
+    Args:
+        kind: of the objective.
+        values: sums of `fedsim.training.evaluate.count`.
+        confusion: [true, predicted]; None: no F1 of a sequence classifier.
+    """
     targets = max(values["targets"], 1.0)
     loss, accuracy = values["loss"] / targets, values["correct"] / targets
     if kind == "mlm":
@@ -20,6 +26,8 @@ def metrics(kind: str, values: Mapping[str, float], confusion: IntArray | None) 
         present = confusion.sum(1) > 0
         f1 = 2 * hits / np.maximum(confusion.sum(0) + confusion.sum(1), 1)
         return {"loss": loss, "accuracy": accuracy, "macro_f1": float(f1[present].mean())}
+    if kind == "sequence":
+        return {"loss": loss, "accuracy": accuracy}
     precision = values["spans_correct"] / max(values["spans_predicted"], 1.0)
     recall = values["spans_correct"] / max(values["spans_true"], 1.0)
     f1_score = 2 * precision * recall / (precision + recall) if precision + recall else 0.0

@@ -15,7 +15,7 @@ from fedsim.data.work import Work
 from fedsim.scenario.phases import Local
 from tests.clock.cohorts import fleet
 
-COST = PlanCost(Flops(Coefficients(token=1), Coefficients(token=2)), Polynomial(), upload_bytes=10)
+COST = PlanCost(Flops(Coefficients(token=1), Coefficients(token=2)), Polynomial(), 10, upload_parameters=5)
 """3 FLOPs a token, and 10 bytes up."""
 
 

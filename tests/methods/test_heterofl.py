@@ -24,7 +24,7 @@ from fedsim.model.width import Window
 from fedsim.scenario.schema import Scenario
 from fedsim.server.merge import Merge
 from fedsim.server.parameters import Pools
-from fedsim.wire import encode
+from fedsim.wire import PLAIN
 from tests import runs
 from tests.runs import CLIENTS, Wrapped, small
 
@@ -200,7 +200,7 @@ def test_what_is_sent_is_as_long_as_the_narrower_groups(ended: tuple[Run, list[t
     sent: dict[int, set[int]] = {}
     for task, result in seen:
         (work,) = task.clients
-        length = len(encode([result.sums[name] for name in sorted(result.sums)]))
+        length = sum(len(sums.tobytes()) for sums in result.sums.values())
         trips = run.trips[(run.trips.method == task.method) & (run.trips["round"] == task.round)]
         (trip,) = trips[trips.client == work.client].to_dict("records")
         assert trip["upload_bytes"] == length
@@ -221,7 +221,7 @@ def test_a_download_is_what_the_client_lacks_of_its_window(ended: tuple[Run, Any
         shapes = {task.plan: task.shape for task, _ in seen if task.method == method}
         sizes = {
             plan: {
-                name if isinstance(name, str) else f"layer.{name}": len(encode([part.flat.numpy()]))
+                name if isinstance(name, str) else f"layer.{name}": PLAIN.payload_bytes(part.layout)
                 for name, part in LocalModel(shape).parts.items()
             }
             for plan, shape in shapes.items()

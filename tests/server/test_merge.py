@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedsim.model.layout import Layout
+from fedsim.model.architecture import Architecture
+from fedsim.model.layout import Layout, layer_layout
+from fedsim.model.width import Window
 from fedsim.server.merge import Merge
 from fedsim.server.parameters import GlobalModel, Pools, shares
 
@@ -44,6 +46,24 @@ def test_what_was_lost_is_taken_out_of_the_mean() -> None:
     merge = Merge()
     merge.add(0, {"a": np.array([0.25 * 8.0], np.float32)})
     assert merge.means({"a": 0.75})["a"][0] == 8.0
+
+
+def test_changes_are_added_to_what_was_there_and_nobodys_entries_stay() -> None:
+    tiny = Architecture("bert", 50, 8, 2, 2, 8, 16, 0.0)
+    size, half = layer_layout(tiny, 0).size, Window(tiny, 0.5)
+    before = {"layer.0": np.full(size, 3.0, np.float32), "head": np.full(2, 5.0, np.float32)}
+    own = half.entries(0)
+    merge = Merge(before, changes=True)
+    merge.add(
+        0, {"layer.0": np.full(len(own), 0.25 * 2.0, np.float32), "head": np.full(2, 0.25 * 4.0, np.float32)}, half
+    )
+    merge.add(1, {})
+    found = merge.means({"layer.0": 0.75, "head": 0.75}, {"layer.0": {half: 0.25}})
+    held = np.zeros(size, bool)
+    held[own] = True
+    assert set(found["layer.0"][held]) == {5.0}
+    assert set(found["layer.0"][~held]) == {3.0}
+    assert found["head"].tolist() == [9.0, 9.0]
 
 
 def test_a_missing_block_is_an_error() -> None:

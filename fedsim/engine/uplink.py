@@ -1,0 +1,67 @@
+"""From a client to the server: what arrives of an update."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from fedsim import rng
+from fedsim.engine.tasks import ClientWork, TrainBlock
+from fedsim.model.local import LocalModel, Part
+from fedsim.model.width import Window
+from fedsim.plan import PartName, Slot, group, layer_index
+from fedsim.training.tensors import to_device
+
+
+@dataclass(frozen=True)
+class Arrived:
+    """An update as the server decodes it, and how long it was on its way there."""
+
+    groups: list[tuple[str, Tensor]]
+    """Weights, or their change, bottom first; a layer in two trained slots is there twice."""
+    bytes: int
+
+
+def deliver(model: LocalModel, task: TrainBlock, work: ClientWork, downloaded: Mapping[str, Tensor]) -> Arrived:
+    """Send what a client has trained.
+
+    Args:
+        model: after training.
+        task: says how updates are sent.
+        work: the client.
+        downloaded: groups as the client received them.
+
+    Raises:
+        ValueError: the codec cannot express the update.
+    """
+    codec = task.wire.upload
+    draw = rng.stream(task.world.seed, "codec", task.phase, task.phase_round, work.client)
+    groups, length = [], 0
+    for name, part in _sent(model, task.private, work.slots):
+        flat = part.flat - _start(downloaded[name], name, task.window) if task.wire.delta else part.flat
+        if codec.lossless:
+            length += codec.payload_bytes(part.layout)
+        else:
+            payload = codec.encode(flat.cpu().numpy(), part.layout, draw)
+            length += len(payload)
+            flat = to_device(codec.decode(payload, part.layout), model.device)
+            if not torch.isfinite(flat.sum()):
+                raise ValueError(f"{name} is not finite any more when it arrives")
+        groups.append((name, flat))
+    return Arrived(groups, length)
+
+
+def _start(downloaded: Tensor, name: str, window: Window | None) -> Tensor:
+    """What a part began with: of a layer, what is in the window."""
+    place = layer_index(name)
+    if window is None or place is None:
+        return downloaded
+    return downloaded[torch.from_numpy(window.entries(place)).to(downloaded.device)]
+
+
+def _sent(model: LocalModel, private: tuple[PartName, ...], slots: tuple[Slot, ...]) -> Iterator[tuple[str, Part]]:
+    """Global group of everything that is trained and sent."""
+    for name, part in model.trained.items():
+        if name not in private:
+            yield group(name, slots), part
