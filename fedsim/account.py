@@ -117,6 +117,8 @@ class Account:
             cost = costs.of(turn, plan, shape)
             pool = model.layouts.values() if plan.full_pool else local_layouts(shape)
             download = sum(codec.payload_bytes(layout) for layout in pool)
+            if turn.phase.recipe.control:
+                download += trained_size(shape).bytes
             self._trace.add(
                 "stages",
                 {

@@ -118,6 +118,10 @@ class Cohorts:
     def _bytes(self, turn: Turn, plan: Plan, model: GlobalModel) -> IntArray:
         """Bytes of what a plan's local model holds of each group."""
         local, codec = self.prepared.architecture.narrow(plan.width.rate), turn.phase.wire.download
+        if turn.phase.recipe.control:
+            trained = plan.sent(plan.layers.slots())
+            doubled: IntArray = model.bytes(codec) * np.array([1 + (name in trained) for name in model.names])
+            return doubled
         if local is self.prepared.architecture:
             return model.bytes(codec)
         narrow = {layer(i): layer_layout(local, i) for i in range(local.layers)}

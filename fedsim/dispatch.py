@@ -16,8 +16,10 @@ from fedsim.model.architecture import LocalShape
 from fedsim.model.width import Window
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared
+from fedsim.plan import CONTROL, Plan, Slot
 from fedsim.rounds import CENTRAL, Cohort, Trained, Turn
 from fedsim.server.merge import Holders, Merge
+from fedsim.server.optimizer import ServerState
 from fedsim.server.parameters import GlobalModel, shares
 from fedsim.world import World
 
@@ -45,10 +47,16 @@ class Dispatch:
 
     def stateful(self, turn: Turn, cohort: Cohort, index: int) -> bool:
         """The member leaves something on its disk for its next round."""
-        return self.keep_optimizer or bool(turn.stage.plans[cohort.plan[index]].private)
+        return self.keep_optimizer or turn.phase.recipe.control or bool(turn.stage.plans[cohort.plan[index]].private)
 
     def train(
-        self, turn: Turn, cohort: Cohort, arrived: IntArray, model: GlobalModel, kept: np.typing.NDArray[np.int32]
+        self,
+        turn: Turn,
+        cohort: Cohort,
+        arrived: IntArray,
+        model: GlobalModel,
+        server: ServerState,
+        kept: np.typing.NDArray[np.int32],
     ) -> Trained:
         """Train the members whose updates arrive; in price mode only their shares are worked out.
 
@@ -57,6 +65,7 @@ class Dispatch:
             cohort: everybody who was picked.
             arrived: places within the cohort.
             model: what the clients start from.
+            server: what the server keeps; clients are sent its control variates.
             kept: round in which each client last left something on its disk, -1 for none.
 
         Raises:
@@ -70,7 +79,7 @@ class Dispatch:
         overall = {client: weight / total for client, weight in weights.items()}
         if self.engine is None or self.world.files is None or not len(arrived):
             return Trained({}, {}, overall)
-        tasks = self._blocks(turn, cohort, arrived, model, kept, own)
+        tasks = self._blocks(turn, cohort, arrived, model, server, kept, own)
         merge, reports = Merge(model.groups, turn.phase.wire.delta), dict[int, ClientReport]()
         work, done = sum(task.cost for task in tasks), 0.0
         name = f"{self.prepared.name}/{turn.phase.name} stage {turn.stage_index}/train"
@@ -105,6 +114,7 @@ class Dispatch:
         cohort: Cohort,
         arrived: IntArray,
         model: GlobalModel,
+        server: ServerState,
         kept: np.typing.NDArray[np.int32],
         own: Mapping[int, Mapping[str, float]],
     ) -> list[TrainBlock]:
@@ -122,7 +132,7 @@ class Dispatch:
                         client=int(cohort.clients[i]),
                         shards=cohort.shards[i],
                         slots=cohort.slots[i],
-                        shares=own[int(cohort.clients[i])],
+                        shares={**own[int(cohort.clients[i])], **self._control_shares(turn, plan, cohort.slots[i])},
                         state_round=int(kept[cohort.clients[i]]),
                         batches=int(cohort.work.batches[i]),
                     )
@@ -135,7 +145,7 @@ class Dispatch:
                         cost=float((prices.flops_forward + prices.flops_backward)[members].sum()),
                         shape=LocalShape.of(self.prepared.architecture, turn.goal.head, plan),
                         prefix=self.downlink.received,
-                        groups=self.downlink.versions(model, self.downlink.received, used),
+                        groups=self.downlink.versions(model, self.downlink.received, used, server),
                         world=self.world.files,
                         objective=phase.objective,
                         method=self.prepared.name,
@@ -166,6 +176,12 @@ class Dispatch:
                 continue
             if report.upload_bytes != price:
                 raise FedsimError(f"client {client} sent {report.upload_bytes} bytes, its price says {price}")
+
+    def _control_shares(self, turn: Turn, plan: Plan, slots: tuple[Slot, ...]) -> dict[str, float]:
+        """The share of a client's control variates in the server's, which are the mean over all clients there are."""
+        if not turn.phase.recipe.control:
+            return {}
+        return {CONTROL + name: 1.0 / self.world.scenario.fleet.clients for name in plan.sent(slots)}
 
     def _check_failures(self, reports: Mapping[int, ClientReport], turn: Turn) -> None:
         """Tell of every client that failed; stop when there are more than the scenario allows."""

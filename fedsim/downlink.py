@@ -1,9 +1,11 @@
 """From the server to the hosts: every group as the server has it, and as the clients receive it."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from fedsim import rng
 from fedsim.engine.base import Engine
+from fedsim.plan import CONTROL
+from fedsim.server.optimizer import ServerState
 from fedsim.server.parameters import GlobalModel
 from fedsim.wire import Codec
 
@@ -18,8 +20,11 @@ class Downlink:
         """Prefix of the groups as the codec leaves them."""
         self._engine, self._codec, self._seed = engine, codec, seed
 
-    def publish(self, model: GlobalModel, names: Iterable[str]) -> None:
-        """Make these groups available to all hosts; a version is the same bits for every client that fetches it."""
+    def publish(self, model: GlobalModel, names: Iterable[str], server: ServerState) -> None:
+        """Make these groups available to all hosts; a version is the same bits for every client that fetches it.
+
+        With them go the server's control variates, which change whenever their groups do.
+        """
         if self._engine is None:
             return
         for name in names:
@@ -28,7 +33,12 @@ class Downlink:
             if self.received != self.exact:
                 payload = self._codec.encode(values, layout, rng.stream(self._seed, "codec", "download", name, version))
                 self._engine.publish(self.received + name, version, self._codec.decode(payload, layout))
+            if CONTROL + name in server:
+                self._engine.publish(self.received + CONTROL + name, version, server[CONTROL + name])
 
-    def versions(self, model: GlobalModel, prefix: str, names: Iterable[str]) -> dict[str, int]:
-        """Published names under one of the prefixes, with their versions."""
-        return {prefix + name: model.versions[name] for name in names}
+    def versions(
+        self, model: GlobalModel, prefix: str, names: Collection[str], server: ServerState | None = None
+    ) -> dict[str, int]:
+        """Published names under one of the prefixes, with versions; given the server's state, control variates too."""
+        own = {CONTROL + name: name for name in names if CONTROL + name in (server or {})}
+        return {prefix + key: model.versions[name] for key, name in ({name: name for name in names} | own).items()}

@@ -64,7 +64,7 @@ class MethodRun:
     def run(self) -> None:
         """All rounds that are left, each committed as a whole."""
         state = self.state
-        self.downlink.publish(state.model, state.model.names)
+        self.downlink.publish(state.model, state.model.names, state.server)
         if not self.account.started and self.evaluator:
             goal = self.prepared.goal_after(0)
             self._write_quality(goal, -1, self._evaluate(goal, state.model, state.kept))
@@ -96,7 +96,7 @@ class MethodRun:
         deadline = None if self.prepared.method.pooled else turn.phase.config.participation.deadline_s
         trips = synchronous.play(cohort.prices, cohort.devices, cohort.wanted, deadline, state.now_s)
         arrived = np.flatnonzero(trips.outcome == Outcome.completed.code)
-        trained = self.dispatch.train(turn, cohort, arrived, begun, state.kept)
+        trained = self.dispatch.train(turn, cohort, arrived, begun, server, state.kept)
         trips = _judged(trips, cohort, trained.reports)
         useful = np.flatnonzero(trips.outcome == Outcome.completed.code)
         changed = sorted({name for i in useful.tolist() for name in cohort.sent(turn.stage.plans, i)})
@@ -104,7 +104,7 @@ class MethodRun:
             model, server = step(self.server, begun, changed, trained.means, server)
         except FedsimError as error:
             raise FedsimError(f"{self.name}, round {turn.round}: {error}") from error
-        self.downlink.publish(model, trained.means)
+        self.downlink.publish(model, changed, server)
         stateful = [i for i in useful.tolist() if self.dispatch.stateful(turn, cohort, i)]
         kept = state.kept.copy()
         kept[cohort.clients[stateful]] = turn.round
@@ -138,7 +138,7 @@ class MethodRun:
             layout = model.layouts[HEAD]
             model.replace(HEAD, initial_head(layout, seed, goal.objective, *own) if before.groups else None)
         replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
-        self.downlink.publish(model, replaced)
+        self.downlink.publish(model, replaced, {})
         return model, begin(self.server, self.state.server, replaced, new_phase=turn.stage_index == 0)
 
     def _close(self, turn: Turn, seconds: float) -> None:

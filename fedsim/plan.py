@@ -17,6 +17,9 @@ EMBEDDINGS, HEAD = "embeddings", "head"
 PROJECTION, TEACHER = "projection", "teacher"
 """Groups that learning from a teacher takes: what projects the student's states, and the teacher itself."""
 
+CONTROL = "control/"
+"""Before a group's name: SCAFFOLD's control variate of that group."""
+
 Slot = int | tuple[int, ...]
 PartName = str | int
 """A part of a local model: "embeddings", "head", or a local position, 0 being next to the embeddings."""

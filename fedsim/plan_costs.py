@@ -32,7 +32,9 @@ class PlanCosts:
         memory = self.memory[shape, turn.phase.config.local.optimizer]
         kept = turn.phase.recipe.kept_vectors * trained_size(shape).bytes
         memory = replace(memory, constant=memory.constant + kept)
-        return plan_cost(shape, memory, plan.private, turn.phase.wire.upload)
+        cost = plan_cost(shape, memory, plan.private, turn.phase.wire.upload)
+        sent = turn.phase.recipe.payloads
+        return replace(cost, upload_bytes=cost.upload_bytes * sent, upload_parameters=cost.upload_parameters * sent)
 
 
 def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Observer) -> PlanCosts:

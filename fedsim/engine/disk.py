@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedsim.engine.tasks import ClientWork, TrainBlock
 from fedsim.model.local import LocalModel
-from fedsim.plan import group
+from fedsim.plan import CONTROL, group
 from fedsim.store.atomic import Array
 from fedsim.store.client_state import ClientStore
 from fedsim.training.update import Update
@@ -23,7 +23,8 @@ class Disk:
     """One client's disk in one round.
 
     A private part counts as long as the global group that it was first taken from is the same: a new head, say, makes
-    every private one before it void. An optimizer's state counts within its stage and for its plan.
+    every private one before it void. An optimizer's state counts within its stage and for its plan, a control variate
+    within its stage.
     """
 
     store: ClientStore
@@ -55,9 +56,21 @@ class Disk:
             if name.startswith(_OPTIMIZER)
         }
 
+    @property
+    def control(self) -> dict[str, Tensor]:
+        """The client's own control variates, by group."""
+        if self.work.state_round < self.task.stage_first:
+            return {}
+        return {
+            name.removeprefix(CONTROL): torch.from_numpy(np.array(array))
+            for name, array in self.stored.items()
+            if name.startswith(CONTROL)
+        }
+
     def write(self, model: LocalModel, update: Update) -> None:
-        """Leave what is needed next time; parts that this round has nothing to do with stay as they are."""
-        arrays = {name: array for name, array in self.stored.items() if not name.startswith(_OPTIMIZER)}
+        """Leave what is needed next time; private parts that this round has nothing to do with stay as they are."""
+        arrays = {name: array for name, array in self.stored.items() if not name.startswith((_OPTIMIZER, CONTROL))}
+        arrays |= {CONTROL + name: values.cpu().numpy() for name, values in update.control.items()}
         arrays["plan"] = np.array([self.task.plan], np.int64)
         if self.task.keep_optimizer:
             arrays |= {_OPTIMIZER + name: tensor.cpu().numpy() for name, tensor in update.optimizer_state.items()}

@@ -2,9 +2,9 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
-from itertools import islice
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -40,11 +40,12 @@ from fedsim.engine.uplink import deliver
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel
-from fedsim.plan import layer
+from fedsim.plan import CONTROL, group, layer
 from fedsim.store.client_state import ClientStore
+from fedsim.training.control import Control
 from fedsim.training.evaluate import count
 from fedsim.training.tensors import as_batch, to_device
-from fedsim.training.update import Update, train
+from fedsim.training.update import Update, rate_of, train
 
 
 @dataclass
@@ -119,19 +120,21 @@ class Host:
             if arrived is None:
                 reports.append(ClientReport(work.client, "rejected", update.loss, "update is not finite"))
                 continue
-            for name, flat in arrived.groups:
+            for name, flat in chain(arrived.groups, update.control_changes.items()):
                 share = work.shares[name]
                 if name in sums:
                     sums[name].add_(flat, alpha=share)
                 else:
                     sums[name] = flat * share
-            reports.append(ClientReport(work.client, "completed", update.loss, upload_bytes=arrived.bytes))
+            length = arrived.bytes + sum(change.nbytes for change in update.control_changes.values())
+            reports.append(ClientReport(work.client, "completed", update.loss, upload_bytes=length))
         return {name: total.cpu().numpy() for name, total in sums.items()}, tuple(reports)
 
     def _client(self, model: LocalModel, task: TrainBlock, work: ClientWork) -> Update:
-        world = open_world(task.world)
+        world, named = open_world(task.world), self._named(task)
         disk = Disk.open(ClientStore(task.state_folder), task, work)
-        model.load({**self._named(task), **disk.private}, work.slots, task.window)
+        model.load({**named, **disk.private}, work.slots, task.window)
+        control = Control.of(model, work.slots, named, disk.control) if task.recipe.control else None
         key = (task.phase, task.phase_round, work.client)
         torch.manual_seed(rng.integer(world.seed, "dropout", *key))
         update = train(
@@ -143,8 +146,18 @@ class Host:
             state=disk.optimizer,
             autocast=self.autocast,
             recipe=task.recipe,
+            corrections=control.corrections if control else (),
         )
-        if task.keep_optimizer or task.private:
+        if control:
+            after = {group(name, work.slots): part.flat for name, part in model.trained.items()}
+            rates = {name: rate_of(name, task.local.optimizer, task.learning_rate) for name in after}
+            changes = control.changes(named, after, update.steps, rates)
+            update = replace(
+                update,
+                control={name: control.own[name] + change for name, change in changes.items()},
+                control_changes={CONTROL + name: change for name, change in changes.items()},
+            )
+        if task.keep_optimizer or task.private or control:
             disk.write(model, update)
         return update
 

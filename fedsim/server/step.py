@@ -6,6 +6,7 @@ import numpy as np
 
 from fedsim.errors import FedsimError
 from fedsim.model.layout import FloatArray
+from fedsim.plan import CONTROL
 from fedsim.scenario.server import Server
 from fedsim.server import optimizer
 from fedsim.server.optimizer import ServerState
@@ -25,18 +26,23 @@ def step(
         server: how means become the model.
         model: before the round.
         changed: groups that somebody sent.
-        means: the weighted mean of what was sent, for each of them; empty in price mode.
+        means: the weighted mean of what was sent, for each of them, and what control variates move by; empty in price
+            mode.
         state: what the server kept.
 
     Raises:
         FedsimError: the step was so long that the model is no longer finite.
     """
+    weights = {name: values for name, values in means.items() if not name.startswith(CONTROL)}
     with np.errstate(over="ignore", invalid="ignore"):
-        after, kept = optimizer.step(server, model.groups, means, state)
+        after, kept = optimizer.step(server, model.groups, weights, state)
         for name, values in after.items():
             if not np.isfinite(values.sum(dtype=np.float64)):
                 raise FedsimError(f"the server's step left no finite {name}: lower server.learning_rate")
-    return model.updated(changed, after), kept
+    # c moves by the sum of the clients' changes over the number of all clients (Karimireddy et al. 2020, algorithm 1)
+    controls = {name: values for name, values in means.items() if name not in weights}
+    moved = {name: state[name] + values if name in state else values for name, values in controls.items()}
+    return model.updated(changed, after), kept | moved
 
 
 def begin(server: Server, state: ServerState, replaced: Collection[str], *, new_phase: bool) -> ServerState:

@@ -1,15 +1,15 @@
 """A client's local training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from fedsim.model.local import Batch, LocalModel
-from fedsim.plan import HEAD
+from fedsim.plan import HEAD, PartName
 from fedsim.scenario.phases import Optimizer
 from fedsim.training.recipe import Recipe
 
@@ -23,6 +23,12 @@ class Update:
     loss: float
     """Mean training loss over the predicted targets."""
     optimizer_state: OptimizerState
+    steps: int
+    """Optimizer steps that were made."""
+    control: Mapping[str, Tensor] = field(default_factory=dict)
+    """The client's control variates from now on, by group; only with SCAFFOLD."""
+    control_changes: Mapping[str, Tensor] = field(default_factory=dict)
+    """How they have changed, under the names that this is sent by."""
 
 
 def train(
@@ -36,6 +42,7 @@ def train(
     autocast: bool = False,
     schedule: Iterable[float] | None = None,
     recipe: Recipe | None = None,
+    corrections: Sequence[Tensor] = (),
 ) -> Update:
     """Train the model in place on the batches, once each, in order.
 
@@ -49,6 +56,7 @@ def train(
         autocast: run forward and backward in bfloat16.
         schedule: factor of the learning rate for every step; None: 1.
         recipe: what the method adds; None: nothing.
+        corrections: added to the gradient in every step, one vector for each trained part.
     """
     steps = _build(model, optimizer, learning_rate)
     if state:
@@ -61,7 +69,7 @@ def train(
     )
     proximal = recipe.proximal if recipe else 0.0
     anchors = [part.flat.clone() for part in model.trained.values()] if proximal else []
-    total, targets = torch.zeros((), dtype=torch.float64), 0
+    total, targets, made = torch.zeros((), dtype=torch.float64), 0, 0
     model.module.train()
     for batch in batches:
         predicted = int((batch.targets >= 0).sum())
@@ -75,6 +83,8 @@ def train(
             # the gradient of the penalty, without a graph over the anchor
             assert part.grad is not None
             part.grad.add_(part.flat - anchor, alpha=proximal)
+        for grad, correction in zip(grads, corrections, strict=bool(corrections)):
+            grad.add_(correction)
         if clip_norm is not None:
             _clip(grads, clip_norm)
         if factors is not None:
@@ -84,12 +94,17 @@ def train(
         steps.step()
         total += loss.detach().to("cpu", torch.float64) * predicted
         targets += predicted
-    return Update(float(total) / max(targets, 1), _state(steps))
+        made += 1
+    return Update(float(total) / max(targets, 1), _state(steps), made)
+
+
+def rate_of(part: PartName, optimizer: Optimizer, learning_rate: float) -> float:
+    """The step size of a part: the head may have its own."""
+    return (optimizer.head_learning_rate or learning_rate) if part == HEAD else learning_rate
 
 
 def _build(model: LocalModel, optimizer: Optimizer, learning_rate: float) -> torch.optim.Optimizer:
     """One optimizer over the parts' vectors: elementwise the same as over the tensors inside them, and quicker."""
-    rates = {False: learning_rate, True: optimizer.head_learning_rate or learning_rate}
     groups: dict[tuple[float, float], list[Tensor]] = {}
     for name, part in model.trained.items():
         ends = (0, part.layout.decayed, part.layout.size)
@@ -97,7 +112,7 @@ def _build(model: LocalModel, optimizer: Optimizer, learning_rate: float) -> tor
             if start < stop and part.grad is not None:
                 piece = part.flat[start:stop].detach()
                 piece.grad = part.grad[start:stop]
-                groups.setdefault((rates[name == HEAD], decay), []).append(piece)
+                groups.setdefault((rate_of(name, optimizer, learning_rate), decay), []).append(piece)
     settings = [{"params": pieces, "lr": rate, "weight_decay": decay} for (rate, decay), pieces in groups.items()]
     if optimizer.kind == "sgd":
         return torch.optim.SGD(settings, momentum=optimizer.momentum, foreach=False)

@@ -25,28 +25,47 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def raw() -> dict[str, Any]:
-    return small(METHODS, phases__pretrain=None, phases__further_pretrain__rounds=2)
+PLAIN: dict[str, dict[str, Any]] = {
+    "scaffold": {"server": {"kind": "sgd", "learning_rate": 0.5}},
+}
+"""Methods for plain SGD."""
+SGD = {"optimizer": {"kind": "sgd", "learning_rate": 0.05}}
+
+
+def raw(methods: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    found = small(methods, phases__pretrain=None, phases__further_pretrain__rounds=2)
+    if methods is PLAIN:
+        for phase in ("further_pretrain", "finetune"):
+            found["phases"][phase]["local"] = SGD
+    return found
 
 
 @pytest.fixture(scope="module")
 def unbroken(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hashes:
     """Every method, in this process, from start to end."""
-    found = hashes(runs.run(raw(), world, tmp_path_factory.mktemp("unbroken") / "run"))
-    assert len({weights for weights, _ in found.values()}) == len(METHODS)
+    folder = tmp_path_factory.mktemp("unbroken")
+    found = hashes(runs.run(raw(METHODS), world, folder / "run")) | hashes(
+        runs.run(raw(PLAIN), world, folder / "plain")
+    )
+    assert len({weights for weights, _ in found.values()}) == len(METHODS | PLAIN)
     return found
 
 
-def test_on_two_hosts(unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools) -> None:
+@pytest.mark.parametrize("methods", [METHODS, PLAIN], ids=["any optimizer", "plain SGD"])
+def test_on_two_hosts(
+    unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools, methods: dict[str, dict[str, Any]]
+) -> None:
     engine = partial(lambda hosts, out: Lent(pools(hosts), str(out)), 2, tmp_path)
-    assert hashes(runs.run(raw(), world, tmp_path / "run", engine)) == unbroken
+    found = hashes(runs.run(raw(methods), world, tmp_path / "run", engine))
+    assert found == {name: unbroken[name] for name in methods}
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", METHODS | PLAIN)
 def test_killed_and_resumed(unbroken: Hashes, world: Path, tmp_path: Path, method: str) -> None:
     out = tmp_path / "run"
+    methods = METHODS if method in METHODS else PLAIN
     with pytest.raises(Killed):
-        runs.run(raw(), world, out, lambda: Dying(InlineEngine(), 10), methods=[method])
+        runs.run(raw(methods), world, out, lambda: Dying(InlineEngine(), 10), methods=[method])
     with pytest.raises(Killed):
         runs.resume(out, lambda: Dying(InlineEngine(), 8))
     assert hashes(runs.resume(out)) == {method: unbroken[method]}
