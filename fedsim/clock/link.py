@@ -47,7 +47,7 @@ class Flows:
             ValueError: A bandwidth is not above 0, a size is below 0, or a time or a bandwidth is not finite.
         """
         gone_s = np.full(len(start_s), np.inf) if gone_s is None else gone_s
-        flows = cls(start_s, 8.0 * size_bytes, own_bits_per_s, gone_s)
+        flows = cls(start_s, (8 * size_bytes).astype(np.float64), own_bits_per_s, gone_s)
         if not (np.isfinite(start_s).all() and np.isfinite(own_bits_per_s).all() and (own_bits_per_s > 0).all()):
             raise ValueError("flows need finite beginnings, and finite bandwidths above 0")
         if (size_bytes < 0).any() or np.isnan(gone_s).any():

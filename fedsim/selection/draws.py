@@ -44,7 +44,8 @@ class Weights:
     def draw(self, draw: np.random.Generator, count: int) -> IntArray:
         """So many clients, with replacement."""
         points = draw.random(count) * self.cumulative[-1]
-        return np.searchsorted(self.cumulative, points, side="right").astype(np.int64)
+        drawn: IntArray = np.searchsorted(self.cumulative, points, side="right").astype(np.int64)
+        return drawn
 
     def order(self, draw: np.random.Generator, clients: IntArray) -> IntArray:
         """These clients in the order in which a draw without replacement gives them; those of weight 0 never come.
@@ -53,7 +54,8 @@ class Weights:
         """
         own = np.diff(self.cumulative, prepend=0.0)[clients]
         clients, own = clients[own > 0], own[own > 0]
-        return clients[np.argsort(draw.standard_exponential(len(clients)) / own, kind="stable")]
+        waits: FloatArray = draw.standard_exponential(len(clients)) / own
+        return clients[np.argsort(waits, kind="stable")]
 
 
 def uniform(draw: np.random.Generator, clients: int, wanted: int, able: Able | None = None) -> IntArray:

@@ -106,7 +106,8 @@ def _scores(record: Record, old: IntArray, round_: int, options: Oort) -> FloatA
     low = 0.999 * useful.min()  # as in Oort's code: the least useful one is worth a little, too
     scaled = (useful - low) / max(float(useful.max() - low), 1e-4)
     age: FloatArray = np.sqrt(0.1 * np.log(round_ + 1) / (record.last_round[old] + 1))
-    return scaled + age
+    total: FloatArray = scaled + age
+    return total
 
 
 def _exploit(
