@@ -11,6 +11,7 @@ import numpy as np
 from fedsim.clock.trips import OUTCOMES, Outcome, Trips
 from fedsim.cost.flops import Flops, flops, layers_only_units
 from fedsim.cost.parameters import local_layouts, trained_size
+from fedsim.cost.split import on_client
 from fedsim.data.work import Work
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.layout import Layout
@@ -70,6 +71,10 @@ class Account:
                 "upload_bytes": trips.upload_bytes,
                 "flops_forward": trips.flops_forward,
                 "flops_backward": trips.flops_backward,
+                "cut_download_bytes": trips.cut_download_bytes,
+                "cut_upload_bytes": trips.cut_upload_bytes,
+                "server_flops_forward": trips.server_flops_forward,
+                "server_flops_backward": trips.server_flops_backward,
                 "price_download_bytes": prices.download_bytes,
                 "price_upload_bytes": prices.upload_bytes,
                 "price_flops_forward": prices.flops_forward,
@@ -78,6 +83,9 @@ class Account:
                 "start_s": trips.start_s,
                 "download_s": trips.download_s,
                 "compute_s": trips.compute_s,
+                "exchange_s": trips.exchange_s,
+                "server_s": trips.server_s,
+                "wait_s": trips.wait_s,
                 "upload_s": trips.upload_s,
                 "end_s": trips.end_s,
                 "energy_j": trips.energy_j,
@@ -114,11 +122,13 @@ class Account:
         whole, codec = LocalShape.of(architecture, head, full(architecture.layers)), turn.phase.wire.download
         for number, plan in enumerate(turn.stage.plans):
             shape = LocalShape.of(architecture, head, plan)
-            cost = costs.of(turn, plan, shape)
-            pool = model.layouts.values() if plan.full_pool else local_layouts(shape)
+            cost, shape = costs.of(turn, plan, shape), on_client(shape, plan.split)
+            pool = model.layouts.values() if plan.full_pool and plan.split is None else local_layouts(shape)
             download = sum(codec.payload_bytes(layout) for layout in pool)
             if turn.phase.recipe.control:
                 download += trained_size(shape).bytes
+            if cost.split is not None and cost.split.relayed_bytes is not None:
+                download = cost.split.relayed_bytes
             self._trace.add(
                 "stages",
                 {
@@ -128,7 +138,7 @@ class Account:
                     "first_round": turn.stage_first,
                     "rounds": turn.stage.rounds,
                     "trained": turn.stage.label,
-                    "depth": plan.layers.depth,
+                    "depth": shape.depth,
                     "parameters_trained": trained_size(shape).parameters,
                     # a machine that has the data sends and receives nothing
                     "parameters_sent": 0 if alone else cost.upload_parameters,

@@ -11,7 +11,7 @@ from fedsim.cost.price import PlanCost, Prices, chosen, download_bytes, price
 from fedsim.data.batches import as_work, compose, measure, prefixes
 from fedsim.data.objective import Lengths
 from fedsim.data.work import IntArray, Work
-from fedsim.fleet.devices import Fleet, of_class
+from fedsim.fleet.devices import Fleet, FloatArray, of_class
 from fedsim.methods.base import Fit
 from fedsim.methods.centralized import Centralized
 from fedsim.model.architecture import LocalShape
@@ -45,6 +45,10 @@ class Cohorts:
     def pick(self, turn: Turn, model: GlobalModel, pools: Pools) -> Cohort:
         """The cohort of a round, priced."""
         clients, wanted = self._clients(turn)
+        split = turn.stage.plans[0].split
+        if split is not None and split.body == "relay" and split.relay_order == "random":
+            draw = rng.stream(self.world.scenario.seed, "relay", turn.phase.name, turn.phase_round)
+            clients = draw.permutation(clients)
         examples = self.world.examples(turn.phase.objective)
         rows = np.array([measure(*self._batches(turn, examples, int(client))) for client in clients])
         if self.central is not None:
@@ -64,10 +68,24 @@ class Cohorts:
         prices = chosen([option[2] for option in options], plan)
         windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
         cohort = Cohort(clients, shards, devices, wanted, work, work, plan, slots, needed, prices, windows)
+        if split is not None and split.body == "lockstep":
+            return replace(cohort, steps_s=self._steps_s(turn, examples, clients, devices))
         part = turn.phase.config.participation
         if part.deadline_s is None or self.prepared.method.when_late(part.late) == "drop":
             return cohort
         return self._cut(turn, examples, rows, cohort, part.deadline_s)
+
+    def _steps_s(self, turn: Turn, examples: Lengths, clients: IntArray, devices: Fleet) -> FloatArray:
+        """How long each step of each client takes, [cohort, steps]."""
+        rows = [prefixes(*self._batches(turn, examples, int(client))) for client in clients]
+        counts = np.array([len(one) for one in rows])
+        single = np.concatenate([np.diff(one, axis=0, prepend=0) for one in rows])
+        nothing = np.zeros(len(single), np.int64)
+        prices = price(self._cost(turn, turn.stage.plans[0]), as_work(single), nothing)
+        owners = devices.take(np.repeat(np.arange(len(rows)), counts))
+        steps_s = np.zeros((len(rows), counts.max()))
+        steps_s[np.arange(counts.max()) < counts[:, None]] = durations(prices, owners).training_s
+        return steps_s
 
     def _clients(self, turn: Turn) -> tuple[IntArray, int]:
         part, index = turn.phase.config.participation, turn.phase_round
@@ -93,12 +111,12 @@ class Cohorts:
         rows, costs = rows.copy(), [self._cost(turn, plan) for plan in turn.stage.plans]
         for i in slow:
             parts = prefixes(*self._batches(turn, examples, int(cohort.clients[i])))
-            device, down = cohort.devices.take(np.array([i])), int(cohort.prices.download_bytes[i])
+            device, down = cohort.devices.take(np.array([i])), int(cohort.prices.fetched_bytes[i])
             count = batches_in_time(as_work(parts), costs[cohort.plan[i]], down, device, deadline)
             if count:
                 rows[i] = parts[count - 1]
         work = as_work(rows)
-        prices = chosen([price(cost, work, cohort.prices.download_bytes) for cost in costs], cohort.plan)
+        prices = chosen([price(cost, work, cohort.prices.fetched_bytes) for cost in costs], cohort.plan)
         return replace(cohort, work=work, prices=prices)
 
     def _option(
@@ -107,10 +125,10 @@ class Cohorts:
         """Layers, needed groups and prices of the cohort, were all of it to be given this plan."""
         plan = turn.stage.plans[number]
         slots = tuple(self._slots(turn, plan, int(client)) for client in clients)
-        if plan.full_pool:
+        if plan.full_pool and plan.split is None:
             needed = np.ones((len(clients), len(model.names)), bool)
         else:
-            needed = np.array([[name in plan.needed(own) for name in model.names] for own in slots])
+            needed = np.array([[name in plan.downloaded(own) for name in model.names] for own in slots])
         held = pools.holding(clients, turn.window(number), model.names)
         down = download_bytes(held, model.current(), needed, self._bytes(turn, plan, model))
         return slots, needed, price(self._cost(turn, plan), work, down)

@@ -45,9 +45,21 @@ class Dispatch:
         self.weighting = method.weighting if isinstance(method, Federated) else "samples"
         self.keep_optimizer = not isinstance(method, Federated) or method.optimizer_state == "keep"
 
-    def stateful(self, turn: Turn, cohort: Cohort, index: int) -> bool:
-        """The member leaves something on its disk for its next round."""
-        return self.keep_optimizer or turn.phase.recipe.control or bool(turn.stage.plans[cohort.plan[index]].private)
+    def stateful(self, turn: Turn, cohort: Cohort, useful: IntArray) -> list[int]:
+        """Those who leave something on a disk for their next round: members, and a server with an optimizer.
+
+        Args:
+            turn: the round.
+            cohort: everybody who was picked.
+            useful: places of those whose updates count.
+        """
+        plans, split = turn.stage.plans, turn.stage.plans[0].split
+        always = self.keep_optimizer or turn.phase.recipe.control
+        own = [i for i in useful.tolist() if always or plans[cohort.plan[i]].private]
+        if split is None or split.body == "replicas":
+            return [int(cohort.clients[i]) for i in own]
+        server = [CENTRAL] if self.keep_optimizer and len(useful) else []
+        return server if split.body == "relay" else [*(int(cohort.clients[i]) for i in own), *server]
 
     def train(
         self,
@@ -93,8 +105,10 @@ class Dispatch:
         self._check_failures(reports, turn)
         self._check_lengths(cohort, reports)
         lost: dict[str, float] = {}
+        split = turn.stage.plans[0].split
         for client, report in sorted(reports.items()):
-            if report.status != "completed":
+            # who trains one body together has no mean of it: the host gives what came out
+            if report.status != "completed" and (split is None or split.body == "replicas"):
                 for group in own[client]:
                     lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
         return Trained(merge.means(lost, _holders(tasks, reports)), reports, overall)
@@ -120,8 +134,13 @@ class Dispatch:
     ) -> list[TrainBlock]:
         """Runs of members with the same plan; their sizes do not depend on the number of hosts."""
         assert self.world.files is not None
-        phase, prices = turn.phase, cohort.prices
+        phase, prices, split = turn.phase, cohort.prices, turn.stage.plans[0].split
         size = self.world.scenario.engine.block_clients or max(1, -(-len(arrived) // 32))
+        if split is not None and split.body != "replicas":
+            size = len(arrived)
+        flops = prices.flops_forward + prices.flops_backward
+        if prices.remote is not None:
+            flops = flops + prices.remote.server_flops_forward + prices.remote.server_flops_backward
         tasks: list[TrainBlock] = []
         for number, plan in enumerate(turn.stage.plans):
             alike = arrived[cohort.plan[arrived] == number]
@@ -142,7 +161,7 @@ class Dispatch:
                 tasks.append(
                     TrainBlock(
                         index=len(tasks),
-                        cost=float((prices.flops_forward + prices.flops_backward)[members].sum()),
+                        cost=float(flops[members].sum()),
                         shape=LocalShape.of(self.prepared.architecture, turn.goal.head, plan),
                         prefix=self.downlink.received,
                         groups=self.downlink.versions(model, self.downlink.received, used, server),
@@ -151,7 +170,7 @@ class Dispatch:
                         method=self.prepared.name,
                         phase=phase.name,
                         stage=turn.stage_index,
-                        stage_first=turn.stage_first,
+                        state_first=turn.state_first,
                         round=turn.round,
                         phase_round=turn.phase_round,
                         clients=clients,
@@ -162,8 +181,11 @@ class Dispatch:
                         plan=number,
                         private=plan.private,
                         window=Window.of(self.prepared.architecture, plan.width, turn.phase_round),
+                        resumed=plan.resumed,
+                        split=plan.split,
                         keep_optimizer=self.keep_optimizer,
                         state_folder=self.state_folder,
+                        server_round=int(kept[CENTRAL]),
                     )
                 )
         return tasks
@@ -174,7 +196,8 @@ class Dispatch:
             report = reports.get(client)
             if report is None or report.status != "completed" or client == CENTRAL:
                 continue
-            if report.upload_bytes != price:
+            # of a split model, a batch without anything to predict is passed over, and no message crosses for it
+            if report.upload_bytes != price and (cohort.prices.remote is None or report.upload_bytes > price):
                 raise FedsimError(f"client {client} sent {report.upload_bytes} bytes, its price says {price}")
 
     def _control_shares(self, turn: Turn, plan: Plan, slots: tuple[Slot, ...]) -> dict[str, float]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from fedsim.account import Account
-from fedsim.clock import synchronous
+from fedsim.clock import shared, synchronous
 from fedsim.clock.trips import Outcome, Trips
 from fedsim.cohorts import Cohorts
 from fedsim.dispatch import Dispatch
@@ -77,10 +77,11 @@ class MethodRun:
     def _turns(self) -> Iterator[Turn]:
         """The rounds that are left, in order."""
         for phase in self.prepared.phases:
-            first = phase.first_round
+            first = since = phase.first_round
             for index, stage in enumerate(phase.stages):
+                since = since if stage.continues else first
                 for round_ in range(max(first, self.state.round), first + stage.rounds):
-                    yield Turn(phase, index, stage, first, round_)
+                    yield Turn(phase, index, stage, first, since, round_)
                 first += stage.rounds
 
     def _round(self, turn: Turn) -> None:
@@ -92,9 +93,7 @@ class MethodRun:
         self.observer.begin(
             RoundStart(self.name, turn.phase.name, turn.stage.label, turn.round, self.rounds, len(cohort.clients))
         )
-        # a deadline is for devices: the one machine that has everybody's data is waited for
-        deadline = None if self.prepared.method.pooled else turn.phase.config.participation.deadline_s
-        trips = synchronous.play(cohort.prices, cohort.devices, cohort.wanted, deadline, state.now_s)
+        trips = self._play(turn, cohort)
         arrived = np.flatnonzero(trips.outcome == Outcome.completed.code)
         trained = self.dispatch.train(turn, cohort, arrived, begun, server, state.kept)
         trips = _judged(trips, cohort, trained.reports)
@@ -105,9 +104,8 @@ class MethodRun:
         except FedsimError as error:
             raise FedsimError(f"{self.name}, round {turn.round}: {error}") from error
         self.downlink.publish(model, changed, server)
-        stateful = [i for i in useful.tolist() if self.dispatch.stateful(turn, cohort, i)]
         kept = state.kept.copy()
-        kept[cohort.clients[stateful]] = turn.round
+        kept[self.dispatch.stateful(turn, cohort, useful)] = turn.round
         tested = self._evaluate(turn.goal, model, kept) if self._due(turn) else []
         with uninterrupted():
             fetched = np.flatnonzero(trips.downloaded & (cohort.clients != CENTRAL))
@@ -122,10 +120,21 @@ class MethodRun:
             self._close(turn, time.perf_counter() - started)
         self._report(turn, len(cohort.clients), len(useful), loss, bool(tested))
 
+    def _play(self, turn: Turn, cohort: Cohort) -> Trips:
+        """The round on the clock."""
+        split, now_s = turn.stage.plans[0].split, self.state.now_s
+        if split is not None and split.body == "relay":
+            return shared.relay(cohort.prices, cohort.devices, now_s)
+        if cohort.steps_s is not None:
+            return shared.lockstep(cohort.prices, cohort.devices, cohort.steps_s, now_s)
+        # a deadline is for devices: the one machine that has everybody's data is waited for
+        deadline = None if self.prepared.method.pooled else turn.phase.config.participation.deadline_s
+        return synchronous.play(cohort.prices, cohort.devices, cohort.wanted, deadline, now_s)
+
     def _begun(self, turn: Turn) -> tuple[GlobalModel, ServerState]:
         """Model and server as the round finds them: a stage may begin with other groups, a phase with another head."""
         before, goal = self.state.model, turn.goal
-        if turn.round != turn.stage_first:
+        if turn.round != turn.stage_first or turn.stage.continues:
             return before, self.state.server
         seed, key = self.world.scenario.seed, (turn.phase.name, turn.stage_index)
         model = GlobalModel(layouts(self.prepared.architecture, goal.head), dict(before.groups), dict(before.versions))

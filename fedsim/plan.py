@@ -6,7 +6,7 @@ indices whose element-wise average fills it.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -21,6 +21,8 @@ CONTROL = "control/"
 """Before a group's name: SCAFFOLD's control variate of that group."""
 
 Slot = int | tuple[int, ...]
+CutType = Literal["float32", "bfloat16", "int8"]
+"""How a number crosses the cut of a split model; `int8` has a float32 scale for every token."""
 PartName = str | int
 """A part of a local model: "embeddings", "head", or a local position, 0 being next to the embeddings."""
 
@@ -89,8 +91,27 @@ class Width:
 
 
 @dataclass(frozen=True)
+class Split:
+    """The layers are trained by a server: states and gradients cross at both of their ends, text and labels do not."""
+
+    cut: CutType
+    server_flops_per_s: float
+    """Of the machine that works for a client."""
+    body: Literal["replicas", "relay", "lockstep"] = "replicas"
+    """Every client has layers of its own there; or one client after the other goes on with the same model; or all of
+    them train the same layers, step by step."""
+    relay_order: Literal["clients", "random"] = "clients"
+    """By number, or drawn anew every round."""
+    relay_optimizer: bool = False
+    """In a relay the state of the optimizer goes along."""
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What a client builds, trains, uploads and keeps up to date. Everything trained is uploaded, or private."""
+    """What a client builds, trains, uploads and keeps up to date. Everything trained is uploaded, or private.
+
+    In a split plan the layers are neither uploaded nor downloaded, and what is said of them is done by the server.
+    """
 
     layers: Layers
     train_layers: tuple[int, ...]
@@ -105,14 +126,18 @@ class Plan:
     """Learn from a teacher, which is downloaded as well."""
     width: Width = Width(1.0)
     """Of the local layers, as a share of the global ones'."""
+    resumed: tuple[PartName, ...] = ()
+    """Parts that are sent, and yet start from the client's own: what it kept while they were private."""
+    split: Split | None = None
 
     def __post_init__(self) -> None:
         if list(self.train_layers) != sorted({p for p in self.train_layers if 0 <= p < self.layers.depth}):
             raise ValueError(f"train_layers {self.train_layers} must be ascending positions below {self.layers.depth}")
         if not (self.train_layers or self.train_embeddings or self.train_head):
             raise ValueError("a plan must train something")
-        if not set(self.private) <= {EMBEDDINGS, HEAD, *range(self.layers.depth)}:
-            raise ValueError(f"private {self.private} names parts that the local model does not have")
+        for name, parts in (("private", self.private), ("resumed", self.resumed)):
+            if not set(parts) <= {EMBEDDINGS, HEAD, *range(self.layers.depth)}:
+                raise ValueError(f"{name} {parts} names parts that the local model does not have")
         if self.width.rate < 1.0 and (self.private or not self.in_place):
             raise ValueError("narrower local layers are those of the global model, each in its place, and none private")
 
@@ -142,6 +167,10 @@ class Plan:
     def sent(self, slots: tuple[Slot, ...]) -> tuple[str, ...]:
         """Groups that a client uploads, bottom first; a layer trained in two slots is named twice."""
         return tuple(group(part, slots) for part in self.uploaded)
+
+    def downloaded(self, slots: tuple[Slot, ...]) -> frozenset[str]:
+        """Groups that a client must hold; `needed` are those that the local model is built from, wherever it is."""
+        return frozenset((EMBEDDINGS, HEAD)) if self.split else self.needed(slots)
 
     def needed(self, slots: tuple[Slot, ...]) -> frozenset[str]:
         """Groups that the local model is built from."""

@@ -8,6 +8,7 @@ import numpy as np
 from fedsim.cost.memory import Polynomial, peak_polynomial
 from fedsim.cost.parameters import trained_size
 from fedsim.cost.price import PlanCost, plan_cost
+from fedsim.cost.split import on_client, split_cost
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Measured, MeasureTask
 from fedsim.errors import UserError
@@ -29,12 +30,18 @@ class PlanCosts:
 
     def of(self, turn: Turn, plan: Plan, shape: LocalShape) -> PlanCost:
         """Cost of one of a turn's plans, whose local model has this shape."""
-        memory = self.memory[shape, turn.phase.config.local.optimizer]
-        kept = turn.phase.recipe.kept_vectors * trained_size(shape).bytes
+        here, optimizer = on_client(shape, plan.split), turn.phase.config.local.optimizer
+        memory = self.memory[here, optimizer]
+        kept = turn.phase.recipe.kept_vectors * trained_size(here).bytes
         memory = replace(memory, constant=memory.constant + kept)
-        cost = plan_cost(shape, memory, plan.private, turn.phase.wire.upload)
-        sent = turn.phase.recipe.payloads
-        return replace(cost, upload_bytes=cost.upload_bytes * sent, upload_parameters=cost.upload_parameters * sent)
+        cost = plan_cost(here, memory, plan.private, turn.phase.wire.upload)
+        times = turn.phase.recipe.payloads
+        cost = replace(cost, upload_bytes=cost.upload_bytes * times, upload_parameters=cost.upload_parameters * times)
+        if plan.split is None:
+            return cost
+        split = split_cost(shape, plan.split, optimizer)
+        sent = cost.upload_bytes if split.relayed_bytes is None else split.relayed_bytes
+        return replace(cost, split=split, upload_bytes=sent)
 
 
 def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Observer) -> PlanCosts:
@@ -88,5 +95,7 @@ def check_sizes(prepared: Sequence[Prepared], costs: PlanCosts, fleet: Fleet) ->
 
 def _shapes(item: Prepared, phase: Phase) -> list[LocalShape]:
     return [
-        LocalShape.of(item.architecture, phase.goal(stage).head, plan) for stage in phase.stages for plan in stage.plans
+        on_client(LocalShape.of(item.architecture, phase.goal(stage).head, plan), plan.split)
+        for stage in phase.stages
+        for plan in stage.plans
     ]

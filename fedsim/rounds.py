@@ -66,6 +66,8 @@ class Cohort:
     prices: Prices
     windows: np.typing.NDArray[np.int32]
     """Number of the part of the global layers that each client holds, 0 for everything, [cohort]."""
+    steps_s: np.typing.NDArray[np.float64] | None = None
+    """Duration of each step of each member, [cohort, steps], where they train one model step by step; 0: no step."""
 
     def sent(self, plans: tuple[Plan, ...], index: int) -> tuple[str, ...]:
         """Groups that a member uploads, bottom first."""
@@ -80,6 +82,8 @@ class Turn:
     stage_index: int
     stage: Stage
     stage_first: int
+    state_first: int
+    """First round whose optimizer states still count: the stage's own, or of the stage that it continues."""
     round: int
 
     @property

@@ -9,6 +9,18 @@ import numpy as np
 from fedsim.clock.trips import Trips
 from fedsim.data.work import Work
 
+COUNTED = (
+    "download_bytes",
+    "upload_bytes",
+    "flops_forward",
+    "flops_backward",
+    "cut_download_bytes",
+    "cut_upload_bytes",
+    "server_flops_forward",
+    "server_flops_backward",
+)
+"""Whole numbers that every trip has."""
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -21,25 +33,33 @@ class Totals:
     upload_bytes: int = 0
     flops_forward: int = 0
     flops_backward: int = 0
+    cut_download_bytes: int = 0
+    cut_upload_bytes: int = 0
+    server_flops_forward: int = 0
+    server_flops_backward: int = 0
     device_seconds: float = 0.0
     energy_j: float = 0.0
     wasted_download_bytes: int = 0
     wasted_upload_bytes: int = 0
     wasted_flops_forward: int = 0
     wasted_flops_backward: int = 0
+    wasted_cut_download_bytes: int = 0
+    wasted_cut_upload_bytes: int = 0
+    wasted_server_flops_forward: int = 0
+    wasted_server_flops_backward: int = 0
     wasted_device_seconds: float = 0.0
     trips_completed: int = 0
 
     @classmethod
     def of(cls, trips: Trips, useful: np.typing.NDArray[np.bool_], work: Work) -> Self:
         """The sums of a round's trips."""
-        seconds = trips.download_s + trips.compute_s + trips.upload_s
-        whole = ("download_bytes", "upload_bytes", "flops_forward", "flops_backward")
+        training_s = trips.compute_s + (trips.exchange_s + trips.server_s + trips.wait_s)
+        seconds = trips.download_s + training_s + trips.upload_s
         return cls(
             tokens=int(work.tokens.sum()),
             real_tokens=int(work.real_tokens.sum()),
-            **{name: int(getattr(trips, name).sum()) for name in whole},
-            **{f"wasted_{name}": int(getattr(trips, name)[~useful].sum()) for name in whole},
+            **{name: int(getattr(trips, name).sum()) for name in COUNTED},
+            **{f"wasted_{name}": int(getattr(trips, name)[~useful].sum()) for name in COUNTED},
             device_seconds=fsum(seconds),
             wasted_device_seconds=fsum(seconds[~useful]),
             energy_j=fsum(trips.energy_j),

@@ -7,6 +7,7 @@ import numpy as np
 
 from fedsim.clock.trips import BoolArray, Outcome, Trips, durations, energy
 from fedsim.cost.price import Prices
+from fedsim.cost.split import nowhere
 from fedsim.data.work import IntArray
 from fedsim.fleet.devices import Fleet, FloatArray
 
@@ -17,7 +18,8 @@ def play(prices: Prices, fleet: Fleet, wanted: int, deadline_s: float | None, no
     The round closes when `wanted` trips are back (ties go by cohort order), or at the deadline, which itself is
     still in time. Without a deadline and with fewer able devices than `wanted` it closes when the last able one is
     back, and at once where nobody is able. A late trip is booked with what it had spent by closing time: bytes flow
-    after the latency of their leg, forward and backward FLOPs advance in proportion; both are rounded down.
+    after the latency of their leg, forward and backward FLOPs advance in proportion, and so does all that happens
+    between client and server in a split training; bytes and FLOPs are rounded down.
 
     Args:
         prices: Costs of the trips, shape [cohort].
@@ -41,10 +43,18 @@ def play(prices: Prices, fleet: Fleet, wanted: int, deadline_s: float | None, no
     given_s = np.where(able, closing_s, 0.0)
 
     download_s = _leg(np.zeros(size), needed.download_s, given_s)
-    compute_s = _leg(needed.download_s, needed.compute_s, given_s)
-    upload_s = _leg(needed.download_s + needed.compute_s, needed.upload_s, given_s)
-    download_bytes = _flowed(prices.download_bytes, download_s, needed.download_s, fleet.downlink_bits_per_s, fleet)
-    upload_bytes = _flowed(prices.upload_bytes, upload_s, needed.upload_s, fleet.uplink_bits_per_s, fleet)
+    training_s = _leg(needed.download_s, needed.training_s, given_s)
+    upload_s = _leg(needed.download_s + needed.training_s, needed.upload_s, given_s)
+    remote = prices.remote or nowhere(size)
+
+    def trained(amount: IntArray) -> IntArray:
+        return _computed(amount, training_s, needed.training_s)
+
+    cut_down, cut_up = trained(remote.cut_download_bytes), trained(remote.cut_upload_bytes)
+    fetched = _flowed(prices.fetched_bytes, download_s, needed.download_s, fleet.downlink_bits_per_s, fleet)
+    delivered = _flowed(prices.delivered_bytes, upload_s, needed.upload_s, fleet.uplink_bits_per_s, fleet)
+    download_bytes, upload_bytes = fetched + cut_down, delivered + cut_up
+    compute_s = _part(needed.compute_s, training_s, needed.training_s)
     return Trips(
         outcome=np.select(
             [completed, able], [Outcome.completed.code, Outcome.late.code], Outcome.out_of_memory.code
@@ -56,8 +66,15 @@ def play(prices: Prices, fleet: Fleet, wanted: int, deadline_s: float | None, no
         upload_s=upload_s,
         download_bytes=download_bytes,
         upload_bytes=upload_bytes,
-        flops_forward=_computed(prices.flops_forward, compute_s, needed.compute_s),
-        flops_backward=_computed(prices.flops_backward, compute_s, needed.compute_s),
+        exchange_s=_part(needed.exchange_s, training_s, needed.training_s),
+        server_s=_part(needed.server_s, training_s, needed.training_s),
+        wait_s=np.zeros(size),
+        flops_forward=trained(prices.flops_forward),
+        flops_backward=trained(prices.flops_backward),
+        cut_download_bytes=cut_down,
+        cut_upload_bytes=cut_up,
+        server_flops_forward=trained(remote.server_flops_forward),
+        server_flops_backward=trained(remote.server_flops_backward),
         energy_j=energy(download_bytes, upload_bytes, compute_s, fleet),
         downloaded=able & (needed.download_s <= closing_s),
         closed_s=now_s + closing_s,
@@ -91,6 +108,12 @@ def _flowed(
     """Bytes sent in a leg: nothing during the latency, then at full speed."""
     flowed = np.maximum(spent_s - fleet.latency_s, 0.0) * bits_per_s / 8
     return np.where(spent_s >= needed_s, needed, np.minimum(needed, np.floor(flowed).astype(np.int64)))
+
+
+def _part(needed_s: FloatArray, spent_s: FloatArray, whole_s: FloatArray) -> FloatArray:
+    """Time of one part of the training, which goes on evenly; exactly all of it where the whole was finished."""
+    share = np.divide(needed_s, whole_s, out=np.ones(len(needed_s)), where=whole_s > 0)
+    return np.where(spent_s >= whole_s, needed_s, spent_s * share)
 
 
 def _computed(needed: IntArray, spent_s: FloatArray, needed_s: FloatArray) -> IntArray:

@@ -1,4 +1,7 @@
-"""One client's participation in a round, in closed forms: download, compute, upload, one after the other."""
+"""One client's participation in a round, in closed forms: download, training, upload, one after the other.
+
+Training is computing; with a split model it is also messages across the cut, the server's computing, and waiting.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -47,16 +50,30 @@ class Durations:
     download_s: FloatArray
     compute_s: FloatArray
     upload_s: FloatArray
+    exchange_s: FloatArray
+    """Messages across the cut of a split model."""
+    server_s: FloatArray
+    """The server's part of a split model."""
+    wait_s: FloatArray
+    """For other clients, between steps."""
+
+    @property
+    def training_s(self) -> FloatArray:
+        """From the end of the download to the start of the upload."""
+        return self.compute_s + (self.exchange_s + self.server_s + self.wait_s)
 
     @property
     def total_s(self) -> FloatArray:
         """From start to the update's arrival."""
-        return self.download_s + self.compute_s + self.upload_s
+        return self.download_s + self.training_s + self.upload_s
 
 
 @dataclass(frozen=True, eq=False)
 class Trips:
-    """The trips of a round and what each has really spent; every array has shape [cohort]."""
+    """The trips of a round and what each has really spent; every array has shape [cohort].
+
+    Bytes include those across the cut of a split model, which are also given apart.
+    """
 
     outcome: OutcomeCodes
     """Index into `OUTCOMES`."""
@@ -66,10 +83,17 @@ class Trips:
     download_s: FloatArray
     compute_s: FloatArray
     upload_s: FloatArray
+    exchange_s: FloatArray
+    server_s: FloatArray
+    wait_s: FloatArray
     download_bytes: IntArray
     upload_bytes: IntArray
     flops_forward: IntArray
     flops_backward: IntArray
+    cut_download_bytes: IntArray
+    cut_upload_bytes: IntArray
+    server_flops_forward: IntArray
+    server_flops_backward: IntArray
     energy_j: FloatArray
     downloaded: BoolArray
     """The whole download had arrived when the round closed."""
@@ -92,12 +116,24 @@ def durations(prices: Prices, fleet: Fleet) -> Durations:
         prices: Costs of the trips, shape [cohort].
         fleet: The cohort's devices, in the same order.
 
-    A leg with no bytes takes no time: nobody connects for it.
+    A leg with no bytes takes no time: nobody connects for it. Every message across a cut has a latency of its own.
     """
+    nothing = np.zeros(len(fleet))
+    exchange_s, server_s, remote = nothing, nothing, prices.remote
+    if remote is not None:
+        exchange_s = (
+            remote.messages * fleet.latency_s
+            + 8 * remote.cut_download_bytes / fleet.downlink_bits_per_s
+            + 8 * remote.cut_upload_bytes / fleet.uplink_bits_per_s
+        )
+        server_s = remote.server_s
     return Durations(
-        download_s=_transfer(prices.download_bytes, fleet.downlink_bits_per_s, fleet.latency_s),
+        download_s=_transfer(prices.fetched_bytes, fleet.downlink_bits_per_s, fleet.latency_s),
         compute_s=(prices.flops_forward + prices.flops_backward) / fleet.flops_per_s,
-        upload_s=_transfer(prices.upload_bytes, fleet.uplink_bits_per_s, fleet.latency_s),
+        upload_s=_transfer(prices.delivered_bytes, fleet.uplink_bits_per_s, fleet.latency_s),
+        exchange_s=exchange_s,
+        server_s=server_s,
+        wait_s=nothing,
     )
 
 

@@ -111,8 +111,13 @@ def _measured(shape: LocalShape) -> Polynomial:
 
 
 def saved_bytes(model: "LocalModel | Taught", batch: "Batch") -> int:
-    """Bytes of the storages that a forward pass saves for backward, weights and buffers excluded, each counted once."""
+    """Bytes of the storages that a forward pass saves for backward, weights and buffers excluded, each counted once.
+
+    The client's side of a split model also holds the states that the server has sent, and then their gradient.
+    """
     import torch
+
+    from fedsim.model.local import LocalModel
 
     own = {tensor.untyped_storage()._cdata for tensor in (*model.module.parameters(), *model.module.buffers())}
     saved: dict[int, torch.UntypedStorage] = {}
@@ -124,9 +129,16 @@ def saved_bytes(model: "LocalModel | Taught", batch: "Batch") -> int:
             saved[storage._cdata] = storage
         return tensor
 
+    messages = 0
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model.loss(batch)
-    return sum(storage.nbytes() for storage in saved.values())
+        if isinstance(model, LocalModel) and model.shape.split:
+            received = torch.empty_like(model.embedded(batch)).requires_grad_()
+            own.add(received.untyped_storage()._cdata)
+            messages = 2 * received.untyped_storage().nbytes()
+            torch.nn.functional.cross_entropy(model.answers(received, batch), batch.targets)
+        else:
+            model.loss(batch)
+    return sum(storage.nbytes() for storage in saved.values()) + messages
 
 
 def _batch(head: Head, samples: int, length: int, positions: int) -> "Batch":

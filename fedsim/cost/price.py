@@ -1,7 +1,7 @@
 """The price of a trip before it runs: bytes each way, FLOPs and peak memory."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from fedsim.cost.flops import Flops, flops
 from fedsim.cost.memory import Polynomial
 from fedsim.cost.parameters import trained_layouts
+from fedsim.cost.split import Remote, SplitCost
 from fedsim.data.work import IntArray, Work
 from fedsim.model.architecture import LocalShape
 from fedsim.plan import PartName
@@ -22,20 +23,46 @@ NEVER = -1
 
 @dataclass(frozen=True)
 class Prices:
-    """One entry a cohort member in every array."""
+    """One entry a cohort member in every array. Bytes include those of `remote`, FLOPs and memory are the device's."""
 
     download_bytes: IntArray
     upload_bytes: IntArray
     flops_forward: IntArray
     flops_backward: IntArray
     memory_bytes: IntArray
+    remote: Remote | None = None
+    """What is done elsewhere while the device trains: of a split model."""
+
+    @property
+    def fetched_bytes(self) -> IntArray:
+        """The download before the training."""
+        return self.download_bytes - (0 if self.remote is None else self.remote.cut_download_bytes)
+
+    @property
+    def delivered_bytes(self) -> IntArray:
+        """The upload after the training."""
+        return self.upload_bytes - (0 if self.remote is None else self.remote.cut_upload_bytes)
 
 
 def chosen(prices: Sequence[Prices], plan: IntArray) -> Prices:
     """Of several plans' prices for the same cohort, those of the plan that each member was given."""
+    if len(prices) == 1:
+        return prices[0]
+    if any(one.remote for one in prices):
+        raise ValueError("clients of a split model are all given the same plan")
     rows = np.arange(len(plan))
-    columns = {f.name: np.stack([getattr(p, f.name) for p in prices])[plan, rows] for f in fields(Prices)}
-    return Prices(**columns)
+
+    def column(name: str) -> IntArray:
+        picked: IntArray = np.stack([getattr(one, name) for one in prices])[plan, rows]
+        return picked
+
+    return Prices(
+        download_bytes=column("download_bytes"),
+        upload_bytes=column("upload_bytes"),
+        flops_forward=column("flops_forward"),
+        flops_backward=column("flops_backward"),
+        memory_bytes=column("memory_bytes"),
+    )
 
 
 @dataclass(frozen=True)
@@ -49,6 +76,7 @@ class PlanCost:
     """Everything trained and sent."""
     upload_parameters: int
     """Numbers in it."""
+    split: SplitCost | None = None
 
 
 def plan_cost(
@@ -73,12 +101,21 @@ def plan_cost(
 
 def price(cost: PlanCost, work: Work, download_bytes: IntArray) -> Prices:
     """Prices of a cohort that shares a plan; `work` and `download_bytes` have one entry a member."""
+    upload_bytes = np.full(len(work.batches), cost.upload_bytes, dtype=np.int64)
+    remote = None
+    if cost.split is not None:
+        remote = cost.split.price(work)
+        if cost.split.relayed_bytes is not None:
+            download_bytes = np.full(len(work.batches), cost.split.relayed_bytes, dtype=np.int64)
+        upload_bytes = upload_bytes + remote.cut_upload_bytes
+        download_bytes = download_bytes + remote.cut_download_bytes
     return Prices(
         download_bytes=download_bytes,
-        upload_bytes=np.full(len(work.batches), cost.upload_bytes, dtype=np.int64),
+        upload_bytes=upload_bytes,
         flops_forward=cost.flops.forward.total(work),
         flops_backward=cost.flops.backward.total(work),
         memory_bytes=cost.memory.at(work.largest_batch),
+        remote=remote,
     )
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedsim.engine.tasks import ClientWork, TrainBlock
 from fedsim.model.local import LocalModel
-from fedsim.plan import CONTROL, group
+from fedsim.plan import CONTROL, PartName, group
 from fedsim.store.atomic import Array
 from fedsim.store.client_state import ClientStore
 from fedsim.training.update import Update
@@ -40,13 +40,14 @@ class Disk:
     @property
     def private(self) -> dict[str, Tensor]:
         """The client's own version of its private groups, by group."""
-        return private(self.stored, {name: self._version(name) for name in self._groups()})
+        groups = self._groups(self.task.private + self.task.resumed)
+        return private(self.stored, {name: self._version(name) for name in groups})
 
     @property
     def optimizer(self) -> dict[str, Tensor]:
         """State of the optimizer; empty where it starts anew."""
         plan = self.stored.get("plan")
-        if not self.task.keep_optimizer or self.work.state_round < self.task.stage_first or plan is None:
+        if not self.task.keep_optimizer or self.work.state_round < self.task.state_first or plan is None:
             return {}
         if int(plan[0]) != self.task.plan:
             return {}
@@ -59,7 +60,7 @@ class Disk:
     @property
     def control(self) -> dict[str, Tensor]:
         """The client's own control variates, by group."""
-        if self.work.state_round < self.task.stage_first:
+        if self.work.state_round < self.task.state_first:
             return {}
         return {
             name.removeprefix(CONTROL): torch.from_numpy(np.array(array))
@@ -69,18 +70,20 @@ class Disk:
 
     def write(self, model: LocalModel, update: Update) -> None:
         """Leave what is needed next time; private parts that this round has nothing to do with stay as they are."""
-        arrays = {name: array for name, array in self.stored.items() if not name.startswith((_OPTIMIZER, CONTROL))}
+        sent = {kind + name for kind in (_PRIVATE, _BASE) for name in self._groups(self.task.resumed)}
+        left = {name: array for name, array in self.stored.items() if name not in sent}
+        arrays = {name: array for name, array in left.items() if not name.startswith((_OPTIMIZER, CONTROL))}
         arrays |= {CONTROL + name: values.cpu().numpy() for name, values in update.control.items()}
         arrays["plan"] = np.array([self.task.plan], np.int64)
         if self.task.keep_optimizer:
             arrays |= {_OPTIMIZER + name: tensor.cpu().numpy() for name, tensor in update.optimizer_state.items()}
-        for part, name in zip(self.task.private, self._groups(), strict=True):
+        for part, name in zip(self.task.private, self._groups(self.task.private), strict=True):
             arrays[_PRIVATE + name] = model.parts[part].flat.cpu().numpy()
             arrays[_BASE + name] = np.array([self._version(name)], np.int64)
         self.store.write(self.work.client, self.task.round, arrays)
 
-    def _groups(self) -> list[str]:
-        return [group(part, self.work.slots) for part in self.task.private]
+    def _groups(self, parts: tuple[PartName, ...]) -> list[str]:
+        return [group(part, self.work.slots) for part in parts]
 
     def _version(self, name: str) -> int:
         return self.task.groups[self.task.prefix + name]

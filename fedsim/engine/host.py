@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import chain, islice
 
 import numpy as np
@@ -36,6 +36,7 @@ from fedsim.engine.tasks import (
     TrainBlock,
     WorldFiles,
 )
+from fedsim.engine.together import Together
 from fedsim.engine.uplink import deliver
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
@@ -44,6 +45,7 @@ from fedsim.plan import CONTROL, group, layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.control import Control
 from fedsim.training.evaluate import count
+from fedsim.training.split import NotFinite
 from fedsim.training.tensors import as_batch, to_device
 from fedsim.training.update import Update, rate_of, train
 
@@ -107,6 +109,11 @@ class Host:
 
     def _train(self, task: TrainBlock) -> tuple[dict[str, FloatArray], tuple[ClientReport, ...]]:
         model = self._model(task.shape)
+        if task.split is not None and task.split.body != "replicas":
+            world = open_world(task.world)
+            batches, named = partial(self._batches, world, task), self._named(task)
+            found, how = Together(task, task.split, model, named, batches, world.seed, self.autocast).run()
+            return {name: flat.cpu().numpy().copy() for name, flat in found.items()}, how
         sums: dict[str, Tensor] = {}
         reports = []
         for work in task.clients:
@@ -114,6 +121,9 @@ class Host:
                 update = self._client(model, task, work)
                 finite = all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values())
                 arrived = deliver(model, task, work, self._named(task)) if finite else None
+            except NotFinite as error:
+                reports.append(ClientReport(work.client, "rejected", None, str(error)))
+                continue
             except Exception as error:  # a client's failure is the driver's to judge, with its name
                 reports.append(ClientReport(work.client, "failed", None, f"{type(error).__name__}: {error}"))
                 continue
@@ -126,8 +136,9 @@ class Host:
                     sums[name].add_(flat, alpha=share)
                 else:
                     sums[name] = flat * share
-            length = arrived.bytes + sum(change.nbytes for change in update.control_changes.values())
-            reports.append(ClientReport(work.client, "completed", update.loss, upload_bytes=length))
+            cut = update.traffic.upload_bytes, update.traffic.download_bytes
+            length = arrived.bytes + cut[0] + sum(change.nbytes for change in update.control_changes.values())
+            reports.append(ClientReport(work.client, "completed", update.loss, "", length, *cut))
         return {name: total.cpu().numpy() for name, total in sums.items()}, tuple(reports)
 
     def _client(self, model: LocalModel, task: TrainBlock, work: ClientWork) -> Update:
@@ -147,6 +158,7 @@ class Host:
             autocast=self.autocast,
             recipe=task.recipe,
             corrections=control.corrections if control else (),
+            cut=None if task.split is None else task.split.cut,
         )
         if control:
             after = {group(name, work.slots): part.flat for name, part in model.trained.items()}

@@ -11,7 +11,7 @@ from fedsim.data.work import IntArray
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.width import Window
-from fedsim.plan import PartName, Slot
+from fedsim.plan import PartName, Slot, Split
 from fedsim.scenario.phases import Local, Optimizer, Pretrain
 from fedsim.training.recipe import Recipe
 from fedsim.wire import Wire
@@ -82,8 +82,8 @@ class TrainBlock(DataTask):
     method: str
     phase: str
     stage: int
-    stage_first: int
-    """First round of the stage: an optimizer's state belongs to the parameters of its stage."""
+    state_first: int
+    """First round whose optimizer states still count: they belong to the parameters of their stage."""
     round: int
     """Over the whole method; for messages and state files."""
     phase_round: int
@@ -100,8 +100,13 @@ class TrainBlock(DataTask):
     """Parts that stay on the client's disk."""
     window: Window | None
     """What the local layers hold of the global ones; None: everything."""
+    resumed: tuple[PartName, ...]
+    """Parts that are taken from there once more, and sent."""
+    split: Split | None
     keep_optimizer: bool
     state_folder: Path
+    server_round: int = -1
+    """Round that left the server's own optimizer state, where clients share a body; -1: none."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,9 @@ class ClientReport:
     cause: str = ""
     upload_bytes: int = 0
     """Length of what it sent."""
+    cut_upload_bytes: int = 0
+    """Length of the messages that crossed the cut of a split model."""
+    cut_download_bytes: int = 0
 
 
 @dataclass(frozen=True)

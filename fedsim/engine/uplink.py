@@ -40,7 +40,9 @@ def deliver(model: LocalModel, task: TrainBlock, work: ClientWork, downloaded: M
     groups, length = [], 0
     for name, part in _sent(model, task.private, work.slots):
         flat = part.flat - _start(downloaded[name], name, task.window) if task.wire.delta else part.flat
-        if codec.lossless:
+        if task.split is not None and layer_index(name) is not None:
+            pass  # the server has it already
+        elif codec.lossless:
             length += codec.payload_bytes(part.layout)
         else:
             payload = codec.encode(flat.cpu().numpy(), part.layout, draw)

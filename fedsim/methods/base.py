@@ -41,6 +41,8 @@ class Stage:
     fills: tuple[Fill, ...] = ()
     head: Head | None = None
     """A head of this stage's own; None: the task's. A head that differs from the one before starts afresh."""
+    continues: bool = False
+    """Optimizers go on with the state that the stage before has left."""
     tested: tuple[Slot, ...] | None = None
     """Layers of the global model as it is tested and saved in this stage; None: all of them."""
 

@@ -100,6 +100,11 @@ class LocalShape:
     distillation: "Distillation | None" = None
     """A student's: its teacher stands beside it."""
 
+    @property
+    def split(self) -> bool:
+        """The client's side of a split model: embeddings and head are trained here, all layers elsewhere."""
+        return self.depth == 0 and self.train_embeddings
+
     @classmethod
     def of(cls, architecture: Architecture, head: Head, plan: Plan) -> Self:
         """The shape of a plan's local model.

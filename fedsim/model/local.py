@@ -129,14 +129,17 @@ class LocalModel:
 
     def mask(self, batch: Batch) -> Tensor | None:
         """Which tokens each token may look at, [B, 1, L, L]; None: all."""
-        return None if batch.real is None else batch.real[:, None, None, :].expand(-1, 1, batch.ids.shape[1], -1)
+        return None if batch.real is None else attention_mask(batch.real)
 
-    def hidden(self, batch: Batch) -> Tensor:
-        """Last hidden states, [B, L, hidden]."""
-        states, mask = self.embedded(batch), self.mask(batch)
+    def body(self, states: Tensor, mask: Tensor | None) -> Tensor:
+        """The layers alone: [B, L, hidden] to [B, L, hidden]."""
         for module in self.layers:
             states = module(states, mask)
         return states
+
+    def hidden(self, batch: Batch) -> Tensor:
+        """Last hidden states, [B, L, hidden]."""
+        return self.body(self.embedded(batch), self.mask(batch))
 
     def logits(self, batch: Batch) -> Tensor:
         """[P, vocabulary], [B * L, classes] or [B, classes]: one row for each entry of `batch.targets`."""
@@ -161,6 +164,11 @@ class LocalModel:
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over what is predicted."""
         return functional.cross_entropy(self.logits(batch).float(), batch.targets)
+
+
+def attention_mask(real: Tensor) -> Tensor:
+    """Every token may look at the real ones: [B, L] to [B, 1, L, L]."""
+    return real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
 
 
 def _mean(states: Tensor, real: Tensor) -> Tensor:

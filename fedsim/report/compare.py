@@ -11,6 +11,10 @@ _WASTABLE: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("download, MB", "download_bytes", megabytes),
     ("forward", "flops_forward", flops),
     ("backward", "flops_backward", flops),
+    ("cut up, MB", "cut_upload_bytes", megabytes),
+    ("cut down, MB", "cut_download_bytes", megabytes),
+    ("server forward", "server_flops_forward", flops),
+    ("server backward", "server_flops_backward", flops),
     ("device time", "device_seconds", duration),
 )
 """Costs that are booked as useful or wasted; the summary holds the wasted part as `wasted_` + name."""

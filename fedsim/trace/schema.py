@@ -135,6 +135,13 @@ _PHASE = _text("phase", "`pretrain`, `further_pretrain` or `finetune`")
 _STAGE = _count("stage", "index", "stage within the phase, from 0")
 _ROUND = _count("round", "index", "round over the whole method, from 0")
 
+_SPLIT = (
+    _count("cut_download_bytes", "byte", "part of `download_bytes`: messages across the cut of a split model"),
+    _count("cut_upload_bytes", "byte", "part of `upload_bytes`: messages across the cut of a split model"),
+    _count("server_flops_forward", "FLOP", "spent by the server in forward passes of a split model"),
+    _count("server_flops_backward", "FLOP", "spent by the server in backward passes of a split model"),
+)
+
 TRIPS = Table(
     "trips",
     "One row for each client of each cohort: what its part in the round was to cost, and what it did cost.",
@@ -156,6 +163,7 @@ TRIPS = Table(
         _count("upload_bytes", "byte", "sent by the device"),
         _count("flops_forward", "FLOP", "spent in forward passes"),
         _count("flops_backward", "FLOP", "spent in backward passes"),
+        *_SPLIT,
         _count("price_download_bytes", "byte", "to be received, were the trip to go to its end"),
         _count("price_upload_bytes", "byte", "to be sent, were the trip to go to its end"),
         _count("price_flops_forward", "FLOP", "forward passes, were the trip to go to its end"),
@@ -163,7 +171,10 @@ TRIPS = Table(
         _count("memory_bytes", "byte", "peak memory that the plan needs"),
         _number("start_s", "s", "simulated time at which the trip started"),
         _number("download_s", "s", "spent on the download, latency included"),
-        _number("compute_s", "s", "spent on training"),
+        _number("compute_s", "s", "spent on the device's own part of training"),
+        _number("exchange_s", "s", "spent on messages across the cut of a split model, latency included"),
+        _number("server_s", "s", "spent on waiting for the server's part of a split model"),
+        _number("wait_s", "s", "spent on waiting for other clients between two steps"),
         _number("upload_s", "s", "spent on the upload, latency included"),
         _number("end_s", "s", "simulated time at which the trip ended or was cut off"),
         _number("energy_j", "J", "spent by the device, compute and radio"),
@@ -196,12 +207,14 @@ ROUNDS = Table(
         _count("upload_bytes", "byte", "sent by the cohort"),
         _count("flops_forward", "FLOP", "spent in forward passes"),
         _count("flops_backward", "FLOP", "spent in backward passes"),
-        _number("device_seconds", "s", "download, compute and upload time, summed over the cohort"),
+        *_SPLIT,
+        _number("device_seconds", "s", "time from a trip's start to its end, summed over the cohort"),
         _number("energy_j", "J", "spent by the cohort"),
         _count("wasted_download_bytes", "byte", "`download_bytes` of trips that are not useful"),
         _count("wasted_upload_bytes", "byte", "`upload_bytes` of trips that are not useful"),
         _count("wasted_flops_forward", "FLOP", "`flops_forward` of trips that are not useful"),
         _count("wasted_flops_backward", "FLOP", "`flops_backward` of trips that are not useful"),
+        *(_count(f"wasted_{c.name}", c.unit, f"`{c.name}` of trips that are not useful") for c in _SPLIT),
         _number("wasted_device_seconds", "s", "`device_seconds` of trips that are not useful"),
         _number("loss", "nat", "training loss, averaged with the trips' weights; null when nothing was trained", True),
         _text("trained_groups", "groups of the global model that the round changed"),

@@ -8,10 +8,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from fedsim.model.local import Batch, LocalModel
-from fedsim.plan import HEAD, PartName
+from fedsim.model.local import Batch, LocalModel, Part
+from fedsim.plan import HEAD, CutType, PartName
 from fedsim.scenario.phases import Optimizer
 from fedsim.training.recipe import Recipe
+from fedsim.training.split import ClientSide, ServerSide, Traffic, step
 
 OptimizerState = dict[str, Tensor]
 
@@ -29,6 +30,8 @@ class Update:
     """The client's control variates from now on, by group; only with SCAFFOLD."""
     control_changes: Mapping[str, Tensor] = field(default_factory=dict)
     """How they have changed, under the names that this is sent by."""
+    traffic: Traffic = field(default_factory=Traffic)
+    """What has crossed the cut of a split model."""
 
 
 def train(
@@ -43,6 +46,7 @@ def train(
     schedule: Iterable[float] | None = None,
     recipe: Recipe | None = None,
     corrections: Sequence[Tensor] = (),
+    cut: CutType | None = None,
 ) -> Update:
     """Train the model in place on the batches, once each, in order.
 
@@ -57,13 +61,17 @@ def train(
         schedule: factor of the learning rate for every step; None: 1.
         recipe: what the method adds; None: nothing.
         corrections: added to the gradient in every step, one vector for each trained part.
+        cut: train client's and server's side apart, with such messages between them; each clips its own gradient.
     """
-    steps = _build(model, optimizer, learning_rate)
+    steps = build(model.trained, optimizer, learning_rate)
     if state:
-        _restore(steps, state)
+        restore(steps, state)
     factors = None if schedule is None else iter(schedule)
     rates = [group["lr"] for group in steps.param_groups]
-    grads = [part.grad for part in model.trained.values() if part.grad is not None]
+    sides, traffic = sides_of(model.trained, cut is not None), Traffic()
+    client, server = (
+        (None, None) if cut is None else (ClientSide(model, cut, autocast), ServerSide(model, cut, autocast))
+    )
     context: AbstractContextManager[object] = (
         torch.autocast(model.device.type, dtype=torch.bfloat16) if autocast else nullcontext()
     )
@@ -76,17 +84,22 @@ def train(
         if not predicted:  # given targets may leave a batch without any: its mean loss does not exist
             continue
         model.zero_grad()
-        with context:
-            loss = model.loss(batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        if client is not None and server is not None:
+            loss = step(client, server, batch, traffic)
+        else:
+            with context:
+                loss = model.loss(batch)
+            loss.backward()  # type: ignore[no-untyped-call]
         for part, anchor in zip(model.trained.values(), anchors, strict=bool(anchors)):
             # the gradient of the penalty, without a graph over the anchor
             assert part.grad is not None
             part.grad.add_(part.flat - anchor, alpha=proximal)
-        for grad, correction in zip(grads, corrections, strict=bool(corrections)):
-            grad.add_(correction)
+        for part, correction in zip(model.trained.values(), corrections, strict=bool(corrections)):
+            assert part.grad is not None
+            part.grad.add_(correction)
         if clip_norm is not None:
-            _clip(grads, clip_norm)
+            for grads in sides:
+                clip(grads, clip_norm)
         if factors is not None:
             factor = next(factors)
             for group, rate in zip(steps.param_groups, rates, strict=True):
@@ -95,7 +108,7 @@ def train(
         total += loss.detach().to("cpu", torch.float64) * predicted
         targets += predicted
         made += 1
-    return Update(float(total) / max(targets, 1), _state(steps), made)
+    return Update(float(total) / max(targets, 1), state_of(steps), made, traffic=traffic)
 
 
 def rate_of(part: PartName, optimizer: Optimizer, learning_rate: float) -> float:
@@ -103,10 +116,19 @@ def rate_of(part: PartName, optimizer: Optimizer, learning_rate: float) -> float
     return (optimizer.head_learning_rate or learning_rate) if part == HEAD else learning_rate
 
 
-def _build(model: LocalModel, optimizer: Optimizer, learning_rate: float) -> torch.optim.Optimizer:
+def sides_of(parts: Mapping[PartName, Part], split: bool) -> list[list[Tensor]]:
+    """Gradients that are clipped together: all, or those of the client's parts and those of the server's."""
+    grads = {name: part.grad for name, part in parts.items() if part.grad is not None}
+    if not split:
+        return [list(grads.values())]
+    below = [grad for name, grad in grads.items() if isinstance(name, int)]
+    return [[grad for name, grad in grads.items() if not isinstance(name, int)], below]
+
+
+def build(parts: Mapping[PartName, Part], optimizer: Optimizer, learning_rate: float) -> torch.optim.Optimizer:
     """One optimizer over the parts' vectors: elementwise the same as over the tensors inside them, and quicker."""
     groups: dict[tuple[float, float], list[Tensor]] = {}
-    for name, part in model.trained.items():
+    for name, part in parts.items():
         ends = (0, part.layout.decayed, part.layout.size)
         for (start, stop), decay in zip(pairwise(ends), (optimizer.weight_decay, 0.0), strict=True):
             if start < stop and part.grad is not None:
@@ -119,14 +141,16 @@ def _build(model: LocalModel, optimizer: Optimizer, learning_rate: float) -> tor
     return torch.optim.AdamW(settings, betas=optimizer.betas, eps=optimizer.eps, fused=True)
 
 
-def _clip(grads: list[Tensor], most: float) -> None:
+def clip(grads: list[Tensor], most: float) -> None:
+    """Scale the gradients down to this norm, where theirs is larger."""
     norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad) for grad in grads]))
     scale = (most / (norm + 1e-6)).clamp(max=1.0)
     for grad in grads:
         grad.mul_(scale)
 
 
-def _state(optimizer: torch.optim.Optimizer) -> OptimizerState:
+def state_of(optimizer: torch.optim.Optimizer) -> OptimizerState:
+    """An optimizer's state, flat: the tensors themselves."""
     return {
         f"{index}.{name}": value
         for index, values in optimizer.state_dict()["state"].items()
@@ -135,7 +159,8 @@ def _state(optimizer: torch.optim.Optimizer) -> OptimizerState:
     }
 
 
-def _restore(optimizer: torch.optim.Optimizer, state: OptimizerState) -> None:
+def restore(optimizer: torch.optim.Optimizer, state: OptimizerState) -> None:
+    """Go on from a state that `state_of` gave."""
     whole = optimizer.state_dict()
     nested: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():

@@ -5,12 +5,16 @@ import pytest
 from fedsim.report.compare import comparison
 
 
-def method(scale: float = 1.0, wasted: float = 0.1, **quality: float) -> dict[str, Any]:
+def method(scale: float = 1.0, wasted: float = 0.1, server: int = 0, **quality: float) -> dict[str, Any]:
     spent = {
         "upload_bytes": int(40e6 * scale),
         "download_bytes": int(80e6 * scale),
         "flops_forward": int(2e12 * scale),
         "flops_backward": int(4e12 * scale),
+        "cut_upload_bytes": server * 30_000_000,
+        "cut_download_bytes": server * 20_000_000,
+        "server_flops_forward": server * 10**12,
+        "server_flops_backward": server * 2 * 10**12,
         "device_seconds": 1000.0 * scale,
     }
     return {
@@ -53,6 +57,15 @@ def test_every_cost_is_told_whole_useful_and_wasted_and_as_a_share_of_the_first_
     assert table["padding"] == ("25.0 %", "25.0 %")
     assert table["rounds"] == ("12", "12")
     assert table["client updates used"] == ("36", "36")
+
+
+def test_a_server_that_computes_has_rows_of_its_own() -> None:
+    table = rows(fedavg=method(), fedbert=method(server=1))
+    assert table["cut up, MB"] == ("0.000", "30.0")
+    assert table["cut down, MB/wasted"] == ("0.000", "2.0")
+    assert table["server forward"] == ("0 FLOP", "1.00 TFLOP")
+    assert table["server backward/useful"] == ("0 FLOP", "1.80 TFLOP")
+    assert not any("server" in row or "cut" in row for row in rows(fedavg=method()))
 
 
 def test_a_method_alone_has_no_shares_but_of_its_waste() -> None:

@@ -1,0 +1,89 @@
+"""Rounds in which all clients train one model: one after the other, or step by step.
+
+Nothing that a client has done to the model can be taken out of it again. So everybody whose device is able is waited
+for, and every trip is spent in full.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from fedsim.clock.trips import Durations, Outcome, Trips, durations, energy
+from fedsim.cost.price import Prices
+from fedsim.cost.split import nowhere
+from fedsim.data.work import IntArray
+from fedsim.fleet.devices import Fleet, FloatArray
+
+
+def relay(prices: Prices, fleet: Fleet, now_s: float) -> Trips:
+    """Each client starts when the one before it, in the cohort's order, is back."""
+    able = fleet.memory_bytes >= prices.memory_bytes
+    needed = durations(prices, fleet)
+    ends_s = np.cumsum(np.where(able, needed.total_s, 0.0))
+    starts_s = np.concatenate([[0.0], ends_s[:-1]])
+    return _spent(prices, fleet, needed, starts_s, now_s)
+
+
+def lockstep(prices: Prices, fleet: Fleet, steps_s: FloatArray, now_s: float) -> Trips:
+    """All start together, and a step begins when the slowest client has ended the one before it.
+
+    Args:
+        prices: Costs of the trips, shape [cohort].
+        fleet: The cohort's devices, in the same order.
+        steps_s: How long each step of each client takes by itself, shape [cohort, steps]; 0 where it has no more.
+        now_s: When the round starts.
+    """
+    able = fleet.memory_bytes >= prices.memory_bytes
+    needed = durations(prices, fleet)
+    begins_s, wait_s = needed.download_s, np.zeros(len(fleet))
+    for step, own_s in enumerate(steps_s.T):
+        active = able & (own_s > 0)
+        if not active.any():
+            break
+        ends_s = begins_s + own_s
+        barrier_s = float(ends_s[active].max())
+        # a client's last step ends with itself: nobody waits for what comes after it
+        again = active & (steps_s[:, step + 1 :] > 0).any(1)
+        wait_s = np.where(again, wait_s + (barrier_s - ends_s), wait_s)
+        begins_s = np.full(len(fleet), barrier_s)
+    return _spent(prices, fleet, replace(needed, wait_s=wait_s), np.zeros(len(fleet)), now_s)
+
+
+def _spent(prices: Prices, fleet: Fleet, needed: Durations, starts_s: FloatArray, now_s: float) -> Trips:
+    """Trips that are spent in full, where the device has the memory for them."""
+    size = len(fleet)
+    if len(prices.memory_bytes) != size:
+        raise ValueError(f"{len(prices.memory_bytes)} prices for {size} devices")
+    able = fleet.memory_bytes >= prices.memory_bytes
+    remote = prices.remote or nowhere(size)
+
+    def whole(amount: IntArray) -> IntArray:
+        return np.where(able, amount, 0)
+
+    def time(leg_s: FloatArray) -> FloatArray:
+        return np.where(able, leg_s, 0.0)
+
+    ends_s = starts_s + time(needed.total_s)
+    download_bytes, upload_bytes = whole(prices.download_bytes), whole(prices.upload_bytes)
+    return Trips(
+        outcome=np.where(able, Outcome.completed.code, Outcome.out_of_memory.code).astype(np.int8),
+        start_s=now_s + starts_s,
+        end_s=now_s + ends_s,
+        download_s=time(needed.download_s),
+        compute_s=time(needed.compute_s),
+        upload_s=time(needed.upload_s),
+        exchange_s=time(needed.exchange_s),
+        server_s=time(needed.server_s),
+        wait_s=time(needed.wait_s),
+        download_bytes=download_bytes,
+        upload_bytes=upload_bytes,
+        flops_forward=whole(prices.flops_forward),
+        flops_backward=whole(prices.flops_backward),
+        cut_download_bytes=whole(remote.cut_download_bytes),
+        cut_upload_bytes=whole(remote.cut_upload_bytes),
+        server_flops_forward=whole(remote.server_flops_forward),
+        server_flops_backward=whole(remote.server_flops_backward),
+        energy_j=energy(download_bytes, upload_bytes, time(needed.compute_s), fleet),
+        downloaded=able,
+        closed_s=now_s + (float(ends_s[able].max()) if able.any() else 0.0),
+    )
