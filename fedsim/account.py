@@ -13,7 +13,7 @@ from fedsim.cost.flops import Flops, flops, layers_only_units
 from fedsim.cost.parameters import local_layouts, trained_size
 from fedsim.cost.split import on_client
 from fedsim.data.work import Work
-from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.model.architecture import Architecture, Heads, LocalShape
 from fedsim.model.layout import Layout
 from fedsim.plan import full
 from fedsim.plan_costs import PlanCosts
@@ -119,9 +119,10 @@ class Account:
     ) -> None:
         """Write down what each plan of a stage trains and what it costs a device, as seen in its first round."""
         head, work, alone = turn.goal.head, cohort.work, CENTRAL in cohort.clients
-        whole, codec = LocalShape.of(architecture, head, full(architecture.layers)), turn.phase.wire.download
+        whole, present = LocalShape.of(architecture, head, full(architecture.layers)), model.architecture(architecture)
+        codec = turn.phase.wire.download
         for number, plan in enumerate(turn.stage.plans):
-            shape = LocalShape.of(architecture, head, plan)
+            shape = LocalShape.of(present, head, plan)
             cost, shape = costs.of(turn, plan, shape), on_client(shape, plan.split)
             pool = model.layouts.values() if plan.full_pool and plan.split is None else local_layouts(shape)
             download = sum(codec.payload_bytes(layout) for layout in pool)
@@ -187,22 +188,26 @@ class Account:
         meta = {
             "now_s": state.now_s,
             "versions": state.model.versions,
+            "kept_heads": state.model.kept_heads,
             "quality": state.quality,
             "totals": self.totals.as_dict(),
             "trace": self._trace.state(),
         }
+        if state.importance is not None:
+            arrays["importance"] = state.importance
         tables = {"pools": state.pools.held, "windows": state.pools.windows, "kept": state.kept}
         checkpoint.save(self._checkpoints, CheckpointState(state.round, {**arrays, **tables}, meta))
         if self._before is not None and (state.kept >= 0).any():
             self._clients.prune(self._before, state.round - 1)
         self._before, self._saved_round = state.kept.copy(), state.round
 
-    def restore(self, state: State, layouts_after: Callable[[int], dict[str, Layout]]) -> tuple[str, ...]:
+    def restore(self, state: State, layouts_after: Callable[[int, Heads | None], dict[str, Layout]]) -> tuple[str, ...]:
         """Go back to the newest checkpoint, or to the start where there is none; returns notes for the user.
 
         Args:
             state: changed in place.
-            layouts_after: the global model's layouts after so many rounds (a phase may bring another head).
+            layouts_after: the global model's layouts after so many rounds (a phase may bring another head), with the
+                attention heads that were left by then.
         """
         stored = checkpoint.load_latest(self._checkpoints)
         notes = self._trace.restore(None if stored is None else stored.meta["trace"])
@@ -212,7 +217,11 @@ class Account:
             {name.removeprefix(kind): a for name, a in stored.arrays.items() if name.startswith(kind)}
             for kind in ("group/", "server/")
         )
-        state.model = GlobalModel(layouts_after(stored.round), groups, dict(stored.meta["versions"]))
+        kept = stored.meta["kept_heads"]
+        heads = None if kept is None else tuple(map(tuple, kept))
+        layouts = layouts_after(stored.round, heads)
+        state.model = GlobalModel(layouts, groups, dict(stored.meta["versions"]), heads)
+        state.importance = stored.arrays.get("importance")
         state.pools = Pools(stored.arrays["pools"], stored.arrays["windows"])
         state.kept = stored.arrays["kept"]
         state.round, state.now_s, state.quality = stored.round, stored.meta["now_s"], dict(stored.meta["quality"])

@@ -73,7 +73,7 @@ class Cohorts:
         part = turn.phase.config.participation
         if part.deadline_s is None or self.prepared.method.when_late(part.late) == "drop":
             return cohort
-        return self._cut(turn, examples, rows, cohort, part.deadline_s)
+        return self._cut(turn, examples, rows, cohort, part.deadline_s, model)
 
     def _steps_s(self, turn: Turn, examples: Lengths, clients: IntArray, devices: Fleet) -> FloatArray:
         """How long each step of each client takes, [cohort, steps]."""
@@ -105,10 +105,12 @@ class Cohorts:
         batches = compose(lengths, turn.phase.config.local, longest, draw)
         return lengths, examples.counts(samples), batches, longest, turn.phase.objective.width
 
-    def _cut(self, turn: Turn, examples: Lengths, rows: IntArray, cohort: Cohort, deadline: float) -> Cohort:
+    def _cut(
+        self, turn: Turn, examples: Lengths, rows: IntArray, cohort: Cohort, deadline: float, model: GlobalModel
+    ) -> Cohort:
         """The cohort with the work of those who are too slow for the deadline cut to what they have time for."""
         slow = np.flatnonzero(durations(cohort.prices, cohort.devices).total_s > deadline).tolist()
-        rows, costs = rows.copy(), [self._cost(turn, plan) for plan in turn.stage.plans]
+        rows, costs = rows.copy(), [self._cost(turn, plan, model) for plan in turn.stage.plans]
         for i in slow:
             parts = prefixes(*self._batches(turn, examples, int(cohort.clients[i])))
             device, down = cohort.devices.take(np.array([i])), int(cohort.prices.fetched_bytes[i])
@@ -131,17 +133,18 @@ class Cohorts:
             needed = np.array([[name in plan.downloaded(own) for name in model.names] for own in slots])
         held = pools.holding(clients, turn.window(number), model.names)
         down = download_bytes(held, model.current(), needed, self._bytes(turn, plan, model))
-        return slots, needed, price(self._cost(turn, plan), work, down)
+        return slots, needed, price(self._cost(turn, plan, model), work, down)
 
     def _bytes(self, turn: Turn, plan: Plan, model: GlobalModel) -> IntArray:
         """Bytes of what a plan's local model holds of each group."""
-        local, codec = self.prepared.architecture.narrow(plan.width.rate), turn.phase.wire.download
+        codec = turn.phase.wire.download
         if turn.phase.recipe.control:
             trained = plan.sent(plan.layers.slots())
             doubled: IntArray = model.bytes(codec) * np.array([1 + (name in trained) for name in model.names])
             return doubled
-        if local is self.prepared.architecture:
+        if plan.width.rate == 1.0:
             return model.bytes(codec)
+        local = model.architecture(self.prepared.architecture).narrow(plan.width.rate)
         narrow = {layer(i): layer_layout(local, i) for i in range(local.layers)}
         held = (narrow.get(name, whole) for name, whole in model.layouts.items())
         return np.array([codec.payload_bytes(layout) for layout in held], np.int64)
@@ -155,11 +158,12 @@ class Cohorts:
         row = rows.sum(0)
         row[6:] = rows[np.argmax(rows[:, 6] * rows[:, 7]), 6:]
         (plan,), work, nothing = turn.stage.plans, as_work(row[None]), np.zeros(1, np.int64)
-        prices = replace(price(self._cost(turn, plan), work, nothing), upload_bytes=nothing)
+        prices = replace(price(self._cost(turn, plan, model), work, nothing), upload_bytes=nothing)
         needed = np.ones((1, len(model.names)), bool)
         shards, slots = (tuple(map(int, clients)),), (plan.layers.slots(),)
         whole = np.zeros(1, np.int32)
         return Cohort(np.array([CENTRAL]), shards, machine, 1, work, work, nothing, slots, needed, prices, whole)
 
-    def _cost(self, turn: Turn, plan: Plan) -> PlanCost:
-        return self.costs.of(turn, plan, LocalShape.of(self.prepared.architecture, turn.goal.head, plan))
+    def _cost(self, turn: Turn, plan: Plan, model: GlobalModel) -> PlanCost:
+        present = model.architecture(self.prepared.architecture)
+        return self.costs.of(turn, plan, LocalShape.of(present, turn.goal.head, plan))

@@ -9,7 +9,7 @@ from fedsim.account import Account
 from fedsim.data.work import IntArray
 from fedsim.downlink import Downlink
 from fedsim.engine.base import Engine
-from fedsim.engine.tasks import BlockSum, ClientReport, ClientWork, TrainBlock
+from fedsim.engine.tasks import IMPORTANCE, BlockSum, ClientReport, ClientWork, TrainBlock
 from fedsim.errors import ClientError, FedsimError
 from fedsim.methods.base import Federated
 from fedsim.model.architecture import LocalShape
@@ -85,7 +85,8 @@ class Dispatch:
             FedsimError: no update can be used.
         """
         weights = {int(cohort.clients[i]): self._weight(cohort, i) for i in arrived}
-        sent = {int(cohort.clients[i]): cohort.sent(turn.stage.plans, i) for i in arrived}
+        table = (IMPORTANCE,) if turn.stage.measured else ()
+        sent = {int(cohort.clients[i]): (*cohort.sent(turn.stage.plans, i), *table) for i in arrived}
         own = shares(sent, weights)
         total = sum(weights.values())
         overall = {client: weight / total for client, weight in weights.items()}
@@ -93,11 +94,13 @@ class Dispatch:
             return Trained({}, {}, overall)
         tasks = self._blocks(turn, cohort, arrived, model, server, kept, own)
         merge, reports = Merge(model.groups, turn.phase.wire.delta), dict[int, ClientReport]()
+        tables = Merge()
         work, done = sum(task.cost for task in tasks), 0.0
         name = f"{self.prepared.name}/{turn.phase.name} stage {turn.stage_index}/train"
         for result in self.engine.run(tasks, name):
             assert isinstance(result, BlockSum)
             merge.add(result.index, result.sums, tasks[result.index].window)
+            tables.add(result.index, {} if result.importance is None else {IMPORTANCE: result.importance})
             reports.update({report.client: report for report in result.clients})
             self.busy_s += result.seconds
             done += tasks[result.index].cost
@@ -111,7 +114,8 @@ class Dispatch:
             if report.status != "completed" and (split is None or split.body == "replicas"):
                 for group in own[client]:
                     lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
-        return Trained(merge.means(lost, _holders(tasks, reports)), reports, overall)
+        importance = tables.means(lost).get(IMPORTANCE)
+        return Trained(merge.means(lost, _holders(tasks, reports)), reports, overall, importance)
 
     def _weight(self, cohort: Cohort, index: int) -> float:
         """A member's weight in the mean; partial work counts for as much of its samples as it has got through."""
@@ -141,6 +145,7 @@ class Dispatch:
         flops = prices.flops_forward + prices.flops_backward
         if prices.remote is not None:
             flops = flops + prices.remote.server_flops_forward + prices.remote.server_flops_backward
+        present = model.architecture(self.prepared.architecture)
         tasks: list[TrainBlock] = []
         for number, plan in enumerate(turn.stage.plans):
             alike = arrived[cohort.plan[arrived] == number]
@@ -162,7 +167,7 @@ class Dispatch:
                     TrainBlock(
                         index=len(tasks),
                         cost=float(flops[members].sum()),
-                        shape=LocalShape.of(self.prepared.architecture, turn.goal.head, plan),
+                        shape=LocalShape.of(present, turn.goal.head, plan),
                         prefix=self.downlink.received,
                         groups=self.downlink.versions(model, self.downlink.received, used, server),
                         world=self.world.files,
@@ -180,7 +185,8 @@ class Dispatch:
                         wire=phase.wire,
                         plan=number,
                         private=plan.private,
-                        window=Window.of(self.prepared.architecture, plan.width, turn.phase_round),
+                        window=Window.of(present, plan.width, turn.phase_round),
+                        measured=turn.stage.measured,
                         resumed=plan.resumed,
                         split=plan.split,
                         keep_optimizer=self.keep_optimizer,

@@ -16,7 +16,7 @@ from fedsim.engine.tasks import ClientReport
 from fedsim.errors import FedsimError
 from fedsim.evaluation import Evaluator
 from fedsim.interrupt import uninterrupted
-from fedsim.methods.base import Federated
+from fedsim.methods.base import Federated, Pruning
 from fedsim.model.layout import layouts
 from fedsim.observe.observer import Observer, RoundReport, RoundStart
 from fedsim.personal import Disks
@@ -27,6 +27,7 @@ from fedsim.scenario.server import Server
 from fedsim.server.fill import filled
 from fedsim.server.optimizer import ServerState
 from fedsim.server.parameters import GlobalModel
+from fedsim.server.prune import prune
 from fedsim.server.step import begin, step
 from fedsim.start import initial_head
 
@@ -113,6 +114,8 @@ class MethodRun:
             state.pools.download(cohort.clients[fetched], cohort.needed[fetched], begun.current(), windows)
             state.model, state.server, state.kept = model, server, kept
             state.now_s, state.round = trips.closed_s, turn.round + 1
+            if trained.importance is not None:
+                state.importance = trained.importance + (0 if state.importance is None else state.importance)
             if turn.round == turn.stage_first:
                 self.account.stage(turn, cohort, self.prepared.architecture, self.cohorts.costs, model)
             loss = self.account.trips(turn, cohort, trips, trained, changed)
@@ -137,7 +140,10 @@ class MethodRun:
         if turn.round != turn.stage_first or turn.stage.continues:
             return before, self.state.server
         seed, key = self.world.scenario.seed, (turn.phase.name, turn.stage_index)
-        model = GlobalModel(layouts(self.prepared.architecture, goal.head), dict(before.groups), dict(before.versions))
+        present = layouts(before.architecture(self.prepared.architecture), goal.head)
+        model = GlobalModel(present, dict(before.groups), dict(before.versions), before.kept_heads)
+        if turn.stage.pruning is not None:
+            model = self._pruned(turn, model, turn.stage.pruning)
         for fill in turn.stage.fills:
             values = filled(fill, model.layouts[fill.group], before.groups, seed, *key) if before.groups else None
             model.replace(fill.group, values)
@@ -149,6 +155,22 @@ class MethodRun:
         replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
         self.downlink.publish(model, replaced, {})
         return model, begin(self.server, self.state.server, replaced, new_phase=turn.stage_index == 0)
+
+    def _pruned(self, turn: Turn, model: GlobalModel, rule: Pruning) -> GlobalModel:
+        """The model without its unimportant heads.
+
+        Raises:
+            FedsimError: nobody has measured which ones these are.
+        """
+        importance, first = self.state.importance, self.prepared.architecture
+        if importance is None and model.groups:
+            raise FedsimError(f"{self.name}, round {turn.round}: no client has measured the importance of heads")
+        pruned = prune(model, first, importance, rule)
+        left, all_of = (sum(map(pruned.architecture(first).heads_in, range(first.layers))), first.layers * first.heads)
+        text = f"{self.name}: {left} of {all_of} attention heads are left"
+        self.account.event("pruned", turn.round, f"{text}: {pruned.kept_heads}", None)
+        self.observer.note(text)
+        return pruned
 
     def _close(self, turn: Turn, seconds: float) -> None:
         """Seal the round's trace, and write it with a checkpoint where one is due."""
@@ -190,7 +212,7 @@ class MethodRun:
     def _evaluate(self, goal: Goal, model: GlobalModel, kept: np.typing.NDArray[np.int32]) -> list[Quality]:
         """Quality of the global model on held-out samples, and of the clients on their own where that is asked for."""
         assert self.evaluator is not None
-        link, architecture = self.downlink, self.prepared.architecture
+        link, architecture = self.downlink, model.architecture(self.prepared.architecture)
         versions = link.versions(model, link.exact, model.names)
         tested = [self.evaluator.evaluate(self.name, goal, architecture, versions)]
         if (personal := self.evaluator.personal) is not None:

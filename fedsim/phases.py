@@ -1,14 +1,14 @@
 """A method's phases, resolved: objective, head, learning rate and stages of each."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fedsim.data.objective import Objective
 from fedsim.errors import UserError
 from fedsim.methods.assign import Sized, check_classes
 from fedsim.methods.base import Method, PhaseName, Stage
-from fedsim.model.architecture import Architecture, Head
+from fedsim.model.architecture import Architecture, Head, Heads
 from fedsim.model.layout import Layout, layouts
-from fedsim.plan import Slot
+from fedsim.plan import Slot, layer_index
 from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
@@ -85,9 +85,15 @@ class Prepared:
                 return phase.goal(phase.stage_at(max(rounds - 1, phase.first_round)))
         return self.pretraining
 
-    def layouts_after(self, rounds: int) -> dict[str, Layout]:
-        """The global model's layouts after so many rounds: a phase may have brought another head."""
-        return layouts(self.architecture, self.goal_after(rounds).head)
+    def layouts_after(self, rounds: int, kept_heads: Heads | None = None) -> dict[str, Layout]:
+        """The global model's layouts after so many rounds: a phase may have brought another head.
+
+        Args:
+            rounds: finished.
+            kept_heads: attention heads that are left; None: as in the beginning.
+        """
+        heads = self.architecture.kept_heads if kept_heads is None else kept_heads
+        return layouts(replace(self.architecture, kept_heads=heads), self.goal_after(rounds).head)
 
 
 def prepare(world: World, name: str) -> Prepared:
@@ -100,7 +106,8 @@ def prepare(world: World, name: str) -> Prepared:
     model, key = (world.scenario.model, "model") if method.model is None else (method.model, f"methods.{name}.model")
     architecture = world.architecture(model, key)
     narrowest = min(architecture.heads_in(i) for i in range(architecture.layers))
-    for problem in method.width_problems(narrowest, architecture.feed_forward):
+    width = method.width_problems(narrowest, architecture.feed_forward)
+    for problem in width:
         raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))
     if isinstance(method, Sized):
         check_classes(method.assignment, world.fleet, f"methods.{name}.assignment.devices")
@@ -118,8 +125,20 @@ def prepare(world: World, name: str) -> Prepared:
         stages = tuple(method.stages(phase, config.rounds, architecture, head))
         if sum(stage.rounds for stage in stages) != config.rounds:
             raise ValueError(f"stages of {name} do not add up to the {config.rounds} rounds of {phase}")
+        if architecture.kept_heads is not None and not all(map(_in_place, stages)):
+            raise UserError(
+                "moves layers to other places, and the checkpoint's have different numbers of heads since some were "
+                "pruned: take a method that leaves every layer in its place",
+                key=f"methods.{name}",
+            )
         wire, recipe = method.wire(), method.recipe()
         phases.append(Phase(phase, objective, head, slots, config, rate, recipe, wire, stages, first))
         first += config.rounds
     pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots)
     return Prepared(name, method, model, key, architecture, pretraining, tuple(phases))
+
+
+def _in_place(stage: Stage) -> bool:
+    tested = stage.tested is None or stage.tested == tuple(range(len(stage.tested)))
+    copied = any(layer_index(fill.source) is not None for fill in stage.fills)
+    return tested and not copied and all(plan.in_place for plan in stage.plans)

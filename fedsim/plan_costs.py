@@ -1,12 +1,13 @@
-"""What every plan of every method costs, worked out before the first round."""
+"""What every plan of every method costs, worked out before the first round, or when a model has lost heads."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fedsim.cost.flops import importance_flops
 from fedsim.cost.memory import Polynomial, peak_polynomial
-from fedsim.cost.parameters import trained_size
+from fedsim.cost.parameters import BYTES_PER_PARAMETER, trained_size
 from fedsim.cost.price import PlanCost, plan_cost
 from fedsim.cost.split import on_client, split_cost
 from fedsim.engine.base import Engine
@@ -21,27 +22,37 @@ from fedsim.plan import Plan
 from fedsim.rounds import Turn
 from fedsim.scenario.phases import Optimizer
 
+Wanted = tuple[LocalShape, Optimizer]
+
 
 @dataclass(frozen=True)
 class PlanCosts:
     """Costs by shape and by the phase, whose optimizer needs memory."""
 
-    memory: dict[tuple[LocalShape, Optimizer], Polynomial]
+    memory: dict[Wanted, Polynomial]
+    engine: Engine | None = None
+    """Measures shapes that nobody could know of; None: measured here."""
 
     def of(self, turn: Turn, plan: Plan, shape: LocalShape) -> PlanCost:
         """Cost of one of a turn's plans, whose local model has this shape."""
         here, optimizer = on_client(shape, plan.split), turn.phase.config.local.optimizer
+        if (here, optimizer) not in self.memory:
+            self.memory.update(_measured([(here, optimizer)], self.engine, lambda count: None))
         memory = self.memory[here, optimizer]
         kept = turn.phase.recipe.kept_vectors * trained_size(here).bytes
         memory = replace(memory, constant=memory.constant + kept)
         cost = plan_cost(here, memory, plan.private, turn.phase.wire.upload)
         times = turn.phase.recipe.payloads
         cost = replace(cost, upload_bytes=cost.upload_bytes * times, upload_parameters=cost.upload_parameters * times)
-        if plan.split is None:
+        if plan.split is not None:
+            split = split_cost(shape, plan.split, optimizer)
+            sent = cost.upload_bytes if split.relayed_bytes is None else split.relayed_bytes
+            return replace(cost, split=split, upload_bytes=sent)
+        if not turn.stage.measured:
             return cost
-        split = split_cost(shape, plan.split, optimizer)
-        sent = cost.upload_bytes if split.relayed_bytes is None else split.relayed_bytes
-        return replace(cost, split=split, upload_bytes=sent)
+        # finding out needs less memory than training, and is over when training begins
+        table = BYTES_PER_PARAMETER * sum(shape.architecture.heads_in(place) for place in range(shape.depth))
+        return replace(cost, flops=cost.flops + importance_flops(shape), upload_bytes=cost.upload_bytes + table)
 
 
 def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Observer) -> PlanCosts:
@@ -54,22 +65,27 @@ def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Obser
             for shape in _shapes(item, phase)
         )
     )
-    memory: dict[tuple[LocalShape, Optimizer], Polynomial] = {}
     with observer.task("measuring the memory that training needs", len(wanted)) as advance:
-        if engine is None:
-            for shape, optimizer in wanted:
-                memory[shape, optimizer] = peak_polynomial(shape, optimizer)
-                advance(1)
-        else:
-            tasks = [
-                MeasureTask(i, float(shape.depth), shape, "", {}, optimizer)
-                for i, (shape, optimizer) in enumerate(wanted)
-            ]
-            for result in engine.run(tasks, "measure memory"):
-                assert isinstance(result, Measured)
-                memory[wanted[result.index]] = result.memory
-                advance(1)
-    return PlanCosts(memory)
+        return PlanCosts(_measured(wanted, engine, advance), engine)
+
+
+def _measured(
+    wanted: Sequence[Wanted], engine: Engine | None, advance: Callable[[int], None]
+) -> dict[Wanted, Polynomial]:
+    memory: dict[Wanted, Polynomial] = {}
+    if engine is None:
+        for shape, optimizer in wanted:
+            memory[shape, optimizer] = peak_polynomial(shape, optimizer)
+            advance(1)
+        return memory
+    tasks = [
+        MeasureTask(i, float(shape.depth), shape, "", {}, optimizer) for i, (shape, optimizer) in enumerate(wanted)
+    ]
+    for result in engine.run(tasks, "measure memory"):
+        assert isinstance(result, Measured)
+        memory[wanted[result.index]] = result.memory
+        advance(1)
+    return memory
 
 
 def check_sizes(prepared: Sequence[Prepared], costs: PlanCosts, fleet: Fleet) -> None:

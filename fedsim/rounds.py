@@ -33,6 +33,8 @@ class State:
     quality: dict[str, float] = field(default_factory=dict)
     server: dict[str, FloatArray] = field(default_factory=dict)
     """What the server keeps from step to step, by name."""
+    importance: FloatArray | None = None
+    """Of the attention heads, summed over the rounds that measured it; None before the first of them."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Trained:
     reports: Mapping[int, ClientReport]
     shares: Mapping[int, float]
     """Each client's share in the average."""
+    importance: FloatArray | None = None
+    """Mean importance of the attention heads, where it was measured."""
 
 
 @dataclass(frozen=True)

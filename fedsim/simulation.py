@@ -68,6 +68,9 @@ def simulate(request: Request, start_engine: Callable[[], Engine] | None, observ
     if isinstance(scenario.data.corpus, DeclaredCorpus) and not request.price:
         raise UserError("declared data has no text to train on: add --price", key="data.corpus")
     names = _chosen(scenario, request.methods)
+    for name in names:
+        if request.price and (reason := scenario.methods[name].unpriced()):
+            raise UserError(reason, key=f"methods.{name}")
     with stoppable(), run_folder.claimed(request.folder, request.resume):
         if not request.resume:
             origin = run_folder.Origin(scenario, request.base, request.price, request.methods)
@@ -164,7 +167,8 @@ def _save_model(world: World, item: Prepared, state: State, folder: Path) -> Non
         labels = names.get(last.objective.label, ())
     with atomic.replacing(folder / "models" / item.name) as temporary:
         groups = {**state.model.groups, **{layer(i): _slot(state.model.groups, s) for i, s in enumerate(last.slots)}}
-        write(temporary, replace(item.architecture, layers=len(last.slots)), last.head, groups, labels)
+        sizes = replace(state.model.architecture(item.architecture), layers=len(last.slots))
+        write(temporary, sizes, last.head, groups, labels)
         if world.files is not None and (world.files.tokens / "tokenizer").is_dir():
             shutil.copytree(world.files.tokens / "tokenizer", temporary, dirs_exist_ok=True)
 

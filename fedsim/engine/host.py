@@ -20,6 +20,7 @@ from fedsim.data.tokens import Tokens
 from fedsim.data.work import IntArray
 from fedsim.engine.disk import Disk, private
 from fedsim.engine.tasks import (
+    IMPORTANCE,
     BlockSum,
     ClientCounts,
     ClientReport,
@@ -45,6 +46,7 @@ from fedsim.plan import CONTROL, group, layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.control import Control
 from fedsim.training.evaluate import count
+from fedsim.training.importance import head_importance
 from fedsim.training.split import NotFinite
 from fedsim.training.tensors import as_batch, to_device
 from fedsim.training.update import Update, rate_of, train
@@ -92,7 +94,8 @@ class Host:
         with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
             if isinstance(task, TrainBlock):
                 sums, reports = self._train(task)
-                return BlockSum(task.index, time.perf_counter() - start, self.name, sums, reports)
+                importance = sums.pop(IMPORTANCE, None)
+                return BlockSum(task.index, time.perf_counter() - start, self.name, sums, reports, importance)
             if isinstance(task, EvaluateChunk):
                 values, confusion = self._evaluate(task)
                 return Counts(task.index, time.perf_counter() - start, self.name, values, confusion)
@@ -127,17 +130,21 @@ class Host:
             except Exception as error:  # a client's failure is the driver's to judge, with its name
                 reports.append(ClientReport(work.client, "failed", None, f"{type(error).__name__}: {error}"))
                 continue
-            if arrived is None:
+            importance = update.importance
+            if arrived is None or (importance is not None and not np.isfinite(importance).all()):
                 reports.append(ClientReport(work.client, "rejected", update.loss, "update is not finite"))
                 continue
-            for name, flat in chain(arrived.groups, update.control_changes.items()):
+            others = dict(update.control_changes)
+            if importance is not None:
+                others[IMPORTANCE] = torch.from_numpy(importance)
+            for name, flat in chain(arrived.groups, others.items()):
                 share = work.shares[name]
                 if name in sums:
                     sums[name].add_(flat, alpha=share)
                 else:
                     sums[name] = flat * share
             cut = update.traffic.upload_bytes, update.traffic.download_bytes
-            length = arrived.bytes + cut[0] + sum(change.nbytes for change in update.control_changes.values())
+            length = arrived.bytes + cut[0] + sum(values.nbytes for values in others.values())
             reports.append(ClientReport(work.client, "completed", update.loss, "", length, *cut))
         return {name: total.cpu().numpy() for name, total in sums.items()}, tuple(reports)
 
@@ -145,6 +152,9 @@ class Host:
         world, named = open_world(task.world), self._named(task)
         disk = Disk.open(ClientStore(task.state_folder), task, work)
         model.load({**named, **disk.private}, work.slots, task.window)
+        importance = None
+        if task.measured:
+            importance = head_importance(model, self._batches(world, task, work), autocast=self.autocast)
         control = Control.of(model, work.slots, named, disk.control) if task.recipe.control else None
         key = (task.phase, task.phase_round, work.client)
         torch.manual_seed(rng.integer(world.seed, "dropout", *key))
@@ -171,7 +181,7 @@ class Host:
             )
         if task.keep_optimizer or task.private or control:
             disk.write(model, update)
-        return update
+        return update if importance is None else replace(update, importance=importance)
 
     def _batches(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
         """The same composition as was priced, as far as it goes; masks come from a stream of their own."""

@@ -20,6 +20,10 @@ Versions = Mapping[str, int]
 """Published name of a group -> version."""
 
 
+IMPORTANCE = "importance"
+"""Name, among a client's shares, of the importance of attention heads, which it sends with its groups."""
+
+
 @dataclass(frozen=True)
 class WorldFiles:
     """Where a host finds the data. Everything is memory-mapped."""
@@ -100,6 +104,8 @@ class TrainBlock(DataTask):
     """Parts that stay on the client's disk."""
     window: Window | None
     """What the local layers hold of the global ones; None: everything."""
+    measured: bool
+    """Find out how much the loss depends on each attention head, before training."""
     resumed: tuple[PartName, ...]
     """Parts that are taken from there once more, and sent."""
     split: Split | None
@@ -171,6 +177,8 @@ class BlockSum(Result):
 
     sums: Mapping[str, FloatArray]
     clients: tuple[ClientReport, ...]
+    importance: FloatArray | None = None
+    """Sum over these clients of share * importance of the attention heads, where it was measured."""
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,16 @@ class Fill:
 
 
 @dataclass(frozen=True)
+class Pruning:
+    """Which attention heads the server keeps in each layer when a stage begins, by their measured importance."""
+
+    threshold: float
+    """Those whose importance is at least this, its layer's importances having the norm 1; and the most important."""
+    heads: int | None = None
+    """So many of each layer instead."""
+
+
+@dataclass(frozen=True)
 class Stage:
     """Consecutive rounds in which a method trains the same part of the model."""
 
@@ -45,6 +55,10 @@ class Stage:
     """Optimizers go on with the state that the stage before has left."""
     tested: tuple[Slot, ...] | None = None
     """Layers of the global model as it is tested and saved in this stage; None: all of them."""
+    measured: bool = False
+    """Clients also find out how much the loss depends on each attention head; the server takes the mean."""
+    pruning: Pruning | None = None
+    """Remove attention heads for good, by what the stages before have measured."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +123,10 @@ class Method(Config):
     def depth_problems(self, layers: int) -> Iterator[Problem]:
         """Options that do not fit a global model of this many layers."""
         yield from ()
+
+    def unpriced(self) -> str | None:
+        """Why its price cannot be known without training; None: it can."""
+        return None
 
     def width_problems(self, heads: int, units: int) -> Iterator[Problem]:
         """Options that do not fit layers with so many attention heads and feed-forward units."""

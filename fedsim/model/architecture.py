@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 HeadKind = Literal["mlm", "pooler", "linear", "mean", "tokens"]
 
 
+Heads = tuple[tuple[int, ...], ...]
+"""Numbers of attention heads, layer by layer."""
+
+
 def part_of(count: int, rate: float) -> int:
     """So many of `count` heads or units are in a share of them: rounded down."""
     return int(round(rate * count, 9))  # rounded first: 0.29 * 100 is 28.999999999999996
@@ -30,8 +34,8 @@ class Architecture:
     dropout: float
     activation: str = "gelu"
     norm_eps: float = 1e-12
-    kept_heads: tuple[int, ...] | None = None
-    """Heads of each layer where they are fewer than `heads`, in a narrower or pruned model; None: `heads` in all."""
+    kept_heads: Heads | None = None
+    """Which of its `heads` each layer has left, in a narrower or pruned model; None: all of them."""
 
     @property
     def head_size(self) -> int:
@@ -40,7 +44,7 @@ class Architecture:
 
     def heads_in(self, layer: int) -> int:
         """Heads of a layer."""
-        return self.heads if self.kept_heads is None else self.kept_heads[layer]
+        return self.heads if self.kept_heads is None else len(self.kept_heads[layer])
 
     def attention_width(self, layer: int) -> int:
         """Width of a layer's queries, keys and values."""
@@ -54,7 +58,8 @@ class Architecture:
         """
         if rate == 1.0:
             return self
-        heads = tuple(part_of(self.heads_in(layer), rate) for layer in range(self.layers))
+        before = self.kept_heads or (tuple(range(self.heads)),) * self.layers
+        heads = tuple(kept[: part_of(len(kept), rate)] for kept in before)
         units = part_of(self.feed_forward, rate)
         if not units or not all(heads):
             what = "feed-forward unit" if all(heads) else "attention head"

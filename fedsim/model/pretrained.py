@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fedsim.errors import UserError, choose
-from fedsim.model.architecture import Architecture, Head
+from fedsim.model.architecture import Architecture, Head, Heads
 from fedsim.model.layout import FloatArray, Groups, Layout, layouts
 from fedsim.plan import EMBEDDINGS, HEAD, layer
 
@@ -35,6 +35,8 @@ _SIZES = {
         "activation": "activation",
     },
 }
+KEPT_HEADS = "kept_heads.json"
+"""Beside a model whose attention heads were pruned: layer -> numbers of the heads that are left."""
 _LAYERS = {"bert": "encoder.layer", "distilbert": "transformer.layer"}
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _HEADS = {
@@ -109,7 +111,28 @@ def read_architecture(folder: Path, key: str) -> Architecture:
     for what, present in refused.items():
         if present:
             raise UserError(f"the checkpoint has {what}, which is not supported", file=file, key=key)
-    return Architecture(family=family, **sizes)
+    return Architecture(
+        family=family, **sizes, kept_heads=_read_kept_heads(folder, sizes["layers"], sizes["heads"], key)
+    )
+
+
+def _read_kept_heads(folder: Path, layers: int, heads: int, key: str) -> Heads | None:
+    file = folder / KEPT_HEADS
+    if not file.is_file():
+        return None
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+        found = tuple(tuple(kept[str(index)]) for index in range(layers))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"must list the heads of each of {layers} layers: {error!r}", file=file, key=key) from error
+    for index, own in enumerate(found):
+        if not own or list(own) != sorted({head for head in own if head in range(heads)}):
+            raise UserError(
+                f"layer {index} must list at least one of the heads 0 to {heads - 1}, each once and in ascending order",
+                file=file,
+                key=key,
+            )
+    return found
 
 
 def read_groups(folder: Path, architecture: Architecture, head: Head, key: str) -> dict[str, FloatArray]:
@@ -152,11 +175,15 @@ def write(folder: Path, architecture: Architecture, head: Head, groups: Groups, 
     """Save as `save_pretrained` would: config.json and model.safetensors, opened by `AutoModel...from_pretrained`.
 
     `linear`, `mean` and `tokens` heads open with `AutoModelForTokenClassification`: for `linear` read the logits of
-    [CLS], for `mean` their mean over the tokens.
+    [CLS], for `mean` their mean over the tokens. Where attention heads were pruned, matrices are smaller than
+    config.json says, so that `from_pretrained` refuses them; kept_heads.json says which heads each layer has.
     """
     from safetensors.numpy import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
+    if architecture.kept_heads is not None:
+        kept = {str(index): list(heads) for index, heads in enumerate(architecture.kept_heads)}
+        (folder / KEPT_HEADS).write_text(json.dumps(kept) + "\n", encoding="utf-8")
     tensors: dict[str, FloatArray] = {}
     for group, layout in layouts(architecture, head).items():
         names = _full_names(architecture, head, group, layout)

@@ -47,7 +47,9 @@ class Window:
         a, narrow = self.architecture, self.architecture.narrow(self.rate)
         heads = _row(a.heads_in(index), narrow.heads_in(index), self.first_head)
         units = _row(a.feed_forward, narrow.feed_forward, self.first_unit)
-        alone = Architecture(a.family, 0, a.hidden, 1, a.heads, a.feed_forward, 0, 0.0, kept_heads=(a.heads_in(index),))
+        alone = Architecture(
+            a.family, 0, a.hidden, 1, a.heads, a.feed_forward, 0, 0.0, kept_heads=(tuple(range(a.heads_in(index))),)
+        )
         return _cached(alone, heads, units)
 
 

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from fedsim.model.architecture import Architecture, Heads
 from fedsim.model.layout import FloatArray, Layout
 from fedsim.plan import layer_index
 from fedsim.wire import PLAIN, Codec
@@ -20,6 +21,8 @@ class GlobalModel:
     groups: dict[str, FloatArray]
     """Empty in price mode, where versions alone are kept."""
     versions: dict[str, int] = field(default_factory=dict)
+    kept_heads: Heads | None = None
+    """Attention heads that are left in each layer, where some were pruned on the way."""
 
     def __post_init__(self) -> None:
         self.versions = {name: self.versions.get(name, 0) for name in self.layouts}
@@ -28,6 +31,10 @@ class GlobalModel:
     def names(self) -> tuple[str, ...]:
         """Groups from the embeddings up to the head: the columns of every table about groups."""
         return tuple(self.layouts)
+
+    def architecture(self, first: Architecture) -> Architecture:
+        """The model's sizes, which were `first` before heads were pruned."""
+        return first if self.kept_heads is None else replace(first, kept_heads=self.kept_heads)
 
     def bytes(self, codec: Codec = PLAIN) -> npt.NDArray[np.int64]:
         """Bytes of each group on the wire."""
@@ -45,7 +52,7 @@ class GlobalModel:
 
     def updated(self, changed: Iterable[str], means: Mapping[str, FloatArray]) -> "GlobalModel":
         """The model after a round; this one stays as it is. Groups that changed have a mean, except in price mode."""
-        after = GlobalModel(self.layouts, dict(self.groups), dict(self.versions))
+        after = GlobalModel(self.layouts, dict(self.groups), dict(self.versions), self.kept_heads)
         for name in changed:
             after.replace(name, means.get(name))
         return after

@@ -8,6 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
+from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel, Part
 from fedsim.plan import HEAD, CutType, PartName
 from fedsim.scenario.phases import Optimizer
@@ -32,6 +33,8 @@ class Update:
     """How they have changed, under the names that this is sent by."""
     traffic: Traffic = field(default_factory=Traffic)
     """What has crossed the cut of a split model."""
+    importance: FloatArray | None = None
+    """How much the loss of the model as it was before depended on each attention head; None: nobody asked."""
 
 
 def train(

@@ -19,6 +19,8 @@ METHODS: dict[str, dict[str, Any]] = {
         "roll_units": 8,
         "assignment": {"by": "shares"},
     },
+    # measured in the second round of fine-tuning, pruned in the third
+    "head_pruning": {"after_rounds": 2, "threshold": 0.75, "optimizer_state": "keep"},
     "nested": {"kind": "heterofl", "rates": [0.5, 1.0], "optimizer_state": "keep", "assignment": {"by": "shares"}},
     "fedopt": {"kind": "fedbt", "server": {"kind": "fedyogi", "learning_rate": 0.01, "bias_correction": True}},
     "fedprox": {"kind": "fedprox", "mu": 0.1, "late": "partial", "optimizer_state": "keep"},
@@ -33,7 +35,7 @@ SGD = {"optimizer": {"kind": "sgd", "learning_rate": 0.05}}
 
 
 def raw(methods: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    found = small(methods, phases__pretrain=None, phases__further_pretrain__rounds=2)
+    found = small(methods, phases__pretrain=None, phases__further_pretrain__rounds=2, phases__finetune__rounds=3)
     if methods is PLAIN:
         for phase in ("further_pretrain", "finetune"):
             found["phases"][phase]["local"] = SGD

@@ -347,6 +347,6 @@ def test_a_shape_knows_its_scale() -> None:
     (stage,) = HeteroFL().stages("finetune", 3, TINY, Head("linear", 2))
     shapes = [LocalShape.of(TINY, Head("linear", 2), plan) for plan in stage.plans]
     assert [shape.scale for shape in shapes] == [4.0, 2.0, 1.0]
-    assert [shape.architecture.kept_heads for shape in shapes] == [(1, 1), (2, 2), None]
+    assert [shape.architecture.heads_in(1) for shape in shapes] == [1, 2, 4]
     plain = HeteroFL(scale=False).stages("finetune", 3, TINY, Head("linear", 2))[0]
     assert {LocalShape.of(TINY, Head("linear", 2), plan).scale for plan in plain.plans} == {1.0}

@@ -39,7 +39,7 @@ def architecture(family: str) -> Architecture:
 def test_a_narrow_layer_holds_rows_and_columns_of_the_wide_one(family: str) -> None:
     a = architecture(family)
     heads, units = np.array([1, 4, 5]), np.array([0, 3, 17])
-    narrow = replace(a, kept_heads=(3,) * LAYERS, feed_forward=3)
+    narrow = replace(a, kept_heads=((1, 4, 5),) * LAYERS, feed_forward=3)
     layout = layer_layout(a, 0)
     wide = np.arange(layout.size, dtype=np.float32)
     held = layer_layout(narrow, 0).split(wide[layer_entries(a, 0, heads, units)])
@@ -101,7 +101,7 @@ def test_nested_windows_are_nested() -> None:
 
 
 def test_layers_with_different_numbers_of_heads_have_maps_of_their_own() -> None:
-    a = replace(architecture("bert"), kept_heads=(6, 2, 4))
+    a = replace(architecture("bert"), kept_heads=((0, 1, 2, 3, 4, 5), (2, 5), (0, 1, 2, 4)))
     for index in range(3):
         entries = Window(a, 0.5).entries(index)
         assert len(entries) == layer_layout(a.narrow(0.5), index).size
@@ -123,7 +123,7 @@ def test_rates_are_rounded_down_and_leave_something() -> None:
 def test_a_pruned_head_takes_its_parameters_along(family: str) -> None:
     a = architecture(family)
     for index, kept in enumerate((1, 3, 5)):
-        pruned = replace(a, kept_heads=(1, 3, 5))
+        pruned = replace(a, kept_heads=((2,), (0, 1, 2), (0, 1, 2, 3, 5)))
         gone = HEADS - kept
         less = layer_layout(a, index).size - layer_layout(pruned, index).size
         assert less == gone * (4 * HIDDEN * a.head_size + 3 * a.head_size)
@@ -153,14 +153,14 @@ def batch() -> Batch:
 def test_logits_without_heads_are_logits_with_their_gates_shut(family: str) -> None:
     a, head = architecture(family), Head("mean", 3)
     values = groups(a, head)
-    kept = ([0, 2, 5], [4], [0, 1, 2, 3, 4, 5])
+    kept = ((0, 2, 5), (4,), (0, 1, 2, 3, 4, 5))
     whole = LocalModel(LocalShape(a, head, LAYERS))
     whole.load(tensors(values), (0, 1, 2))
     whole.module.eval()
     open_ = whole.logits(batch())
     for heads, module in zip(kept, whole.head_mixers, strict=True):
         gate = torch.zeros(HEADS)
-        gate[heads] = 1.0
+        gate[list(heads)] = 1.0
 
         def shut(_: nn.Module, inputs: tuple[Tensor], gate: Tensor = gate) -> tuple[Tensor]:
             return (inputs[0] * gate.repeat_interleave(a.head_size),)
@@ -168,7 +168,7 @@ def test_logits_without_heads_are_logits_with_their_gates_shut(family: str) -> N
         module.register_forward_pre_hook(shut)
     gated = whole.logits(batch())
 
-    pruned = replace(a, kept_heads=(3, 1, 6))
+    pruned = replace(a, kept_heads=kept)
     units = np.arange(UNITS)
     smaller = values | {
         layer(i): values[layer(i)][layer_entries(a, i, np.array(heads), units)] for i, heads in enumerate(kept)

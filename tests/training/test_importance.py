@@ -14,7 +14,7 @@ from fedsim.model.local import Batch, LocalModel
 from fedsim.training.importance import head_importance
 
 BERT = Architecture("bert", 40, 16, 2, 4, 32, 12, 0.1)
-ARCHITECTURES = [BERT, replace(BERT, family="distilbert"), replace(BERT, kept_heads=(3, 1))]
+ARCHITECTURES = [BERT, replace(BERT, family="distilbert"), replace(BERT, kept_heads=((0, 1, 3), (2,)))]
 
 
 def loaded(a: Architecture, head: Head) -> LocalModel:
