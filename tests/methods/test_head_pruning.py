@@ -16,6 +16,7 @@ from transformers import AutoModelForSequenceClassification
 import fedsim
 from fedsim.data.shards import Shards
 from fedsim.engine.host import Host, open_world
+from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import TrainBlock
 from fedsim.errors import FedsimError, UserError
 from fedsim.methods.base import Pruning
@@ -25,9 +26,10 @@ from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.local import Batch, LocalModel
 from fedsim.scenario.schema import Scenario
 from fedsim.server.prune import choose
+from fedsim.store import checkpoint
 from fedsim.training.importance import gates, head_importance
 from tests import markdown, runs
-from tests.runs import small
+from tests.runs import Dying, Killed, small
 
 from .states import arrays
 from .test_heterofl import Seen
@@ -101,8 +103,6 @@ def test_heads_stay_by_the_mean_of_what_clients_measured(ended: tuple[fedsim.Run
 
 
 def _importance(run: fedsim.Run) -> Any:
-    from fedsim.store import checkpoint
-
     state = checkpoint.load_latest(run.path / "checkpoints/pruned")
     assert state is not None
     return state.arrays["importance"]
@@ -304,3 +304,23 @@ def test_a_pruned_shape_is_built_in_place_alone() -> None:
     moved = Plan(Layers((0, 2)), (0,), train_embeddings=False, train_head=True)
     with pytest.raises(ValueError, match="in place alone"):
         LocalShape.of(a, Head("mlm"), moved)
+
+
+# the third round, index 2, is the last one that measures; after the fourth the pruned model is on disk
+@pytest.mark.parametrize(("every", "results", "finished"), [(1, 15, 2), (1, 21, 3), (1, 24, 4), (2, 21, 2)])
+def test_killed_before_in_and_after_the_round_that_prunes(
+    ended: tuple[fedsim.Run, Any], every: int, results: int, finished: int, world: Path, tmp_path: Path
+) -> None:
+    short = raw(5, pruned=OPTIONS) | {"outputs": {"save_models": False, "checkpoint_every_rounds": every}}
+    with pytest.raises(Killed):
+        runs.run(short, world, tmp_path / "run", lambda: Dying(InlineEngine(), results))
+    stored = checkpoint.load_latest(tmp_path / "run/checkpoints/pruned")
+    assert stored is not None
+    assert stored.round == finished
+    unbroken = ended[0].summary["methods"]["pruned"]
+    found = runs.resume(tmp_path / "run")["methods"]["pruned"]
+    assert [found[name] for name in ("weights_sha256", "trace_sha256")] == [
+        unbroken[name] for name in ("weights_sha256", "trace_sha256")
+    ]
+    events = fedsim.read_run(tmp_path / "run").events
+    assert set(events[events.kind == "pruned"]["round"]) == {3}
