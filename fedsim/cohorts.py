@@ -69,19 +69,21 @@ class Cohorts:
         windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
         cohort = Cohort(clients, shards, devices, wanted, work, work, plan, slots, needed, prices, windows)
         if split is not None and split.body == "lockstep":
-            return replace(cohort, steps_s=self._steps_s(turn, examples, clients, devices))
+            return replace(cohort, steps_s=self._steps_s(turn, examples, clients, devices, model))
         part = turn.phase.config.participation
         if part.deadline_s is None or self.prepared.method.when_late(part.late) == "drop":
             return cohort
         return self._cut(turn, examples, rows, cohort, part.deadline_s, model)
 
-    def _steps_s(self, turn: Turn, examples: Lengths, clients: IntArray, devices: Fleet) -> FloatArray:
+    def _steps_s(
+        self, turn: Turn, examples: Lengths, clients: IntArray, devices: Fleet, model: GlobalModel
+    ) -> FloatArray:
         """How long each step of each client takes, [cohort, steps]."""
         rows = [prefixes(*self._batches(turn, examples, int(client))) for client in clients]
         counts = np.array([len(one) for one in rows])
         single = np.concatenate([np.diff(one, axis=0, prepend=0) for one in rows])
         nothing = np.zeros(len(single), np.int64)
-        prices = price(self._cost(turn, turn.stage.plans[0]), as_work(single), nothing)
+        prices = price(self._cost(turn, turn.stage.plans[0], model), as_work(single), nothing)
         owners = devices.take(np.repeat(np.arange(len(rows)), counts))
         steps_s = np.zeros((len(rows), counts.max()))
         steps_s[np.arange(counts.max()) < counts[:, None]] = durations(prices, owners).training_s
