@@ -1,6 +1,6 @@
 """Testing the global model on held-out samples, spread over the hosts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -56,7 +56,7 @@ class Evaluator:
             EvaluateChunk(
                 index=i,
                 cost=float(self.world.tokens.ids.lengths[chunk].sum()),
-                shape=LocalShape(architecture, goal.head, len(goal.slots)),
+                shape=LocalShape(architecture, goal.head, len(goal.slots), exits=goal.exits),
                 prefix=f"{method}/",
                 groups=versions,
                 world=self.world.files,
@@ -68,17 +68,14 @@ class Evaluator:
             for i, chunk in enumerate(chunks(samples))
         ]
         results = sorted(self.engine.run(tasks, f"{method}/{goal.name}/evaluate"), key=lambda result: result.index)
-        totals: dict[str, float] = {}
-        confusion: IntArray | None = None
-        for result in results:
-            assert isinstance(result, Counts)
-            for name, value in result.values.items():
-                totals[name] = totals.get(name, 0.0) + value
-            if result.confusion is not None:
-                confusion = result.confusion if confusion is None else confusion + result.confusion
+        counts = [result for result in results if isinstance(result, Counts)]
+        totals, confusion = _summed([(part.values, part.confusion) for part in counts])
         if not np.isfinite(totals["loss"]):
             raise FedsimError(f"{method}: the loss of the global model on held-out samples is {totals['loss']}")
         found = metrics(goal.objective.kind, totals, confusion)
+        for head in counts[0].heads:
+            own = metrics(goal.objective.kind, *_summed([part.heads[head] for part in counts]))
+            found |= {f"{head}/{name}": value for name, value in own.items()}
         return found | self._baseline(goal.objective, samples, architecture.max_positions), len(samples)
 
     def _samples(self, goal: Goal) -> IntArray:
@@ -105,3 +102,15 @@ class Evaluator:
                 found["majority_accuracy"] = majority_accuracy(labels, self._train, samples)
             self._baselines[key] = found
         return self._baselines[key]
+
+
+def _summed(parts: Sequence[tuple[Mapping[str, float], IntArray | None]]) -> tuple[dict[str, float], IntArray | None]:
+    """Sums of the chunks' sums, in their order."""
+    totals: dict[str, float] = {}
+    confusion: IntArray | None = None
+    for values, matrix in parts:
+        for name, value in values.items():
+            totals[name] = totals.get(name, 0.0) + value
+        if matrix is not None:
+            confusion = matrix if confusion is None else confusion + matrix
+    return totals, confusion

@@ -17,11 +17,10 @@ from fedsim.errors import FedsimError
 from fedsim.evaluation import Evaluator
 from fedsim.interrupt import uninterrupted
 from fedsim.methods.base import Federated, Pruning
-from fedsim.model.layout import layouts
 from fedsim.observe.observer import Observer, RoundReport, RoundStart
 from fedsim.personal import Disks
 from fedsim.phases import Goal, Prepared
-from fedsim.plan import HEAD
+from fedsim.plan import HEAD, exit_head
 from fedsim.rounds import CENTRAL, Cohort, State, Turn
 from fedsim.scenario.server import Server
 from fedsim.server.fill import filled
@@ -140,7 +139,7 @@ class MethodRun:
         if turn.round != turn.stage_first or turn.stage.continues:
             return before, self.state.server
         seed, key = self.world.scenario.seed, (turn.phase.name, turn.stage_index)
-        present = layouts(before.architecture(self.prepared.architecture), goal.head)
+        present = self.prepared.layouts(before.architecture(self.prepared.architecture), goal.head)
         model = GlobalModel(present, dict(before.groups), dict(before.versions), before.kept_heads)
         if turn.stage.pruning is not None:
             model = self._pruned(turn, model, turn.stage.pruning)
@@ -151,7 +150,9 @@ class MethodRun:
         if (last.objective, last.head) != (goal.objective, goal.head):
             own = () if turn.stage_index == 0 else key
             layout = model.layouts[HEAD]
-            model.replace(HEAD, initial_head(layout, seed, goal.objective, *own) if before.groups else None)
+            fresh = initial_head(layout, seed, goal.objective, *own) if before.groups else None
+            for name in (HEAD, *map(exit_head, self.prepared.exits)):
+                model.replace(name, fresh)
         replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
         self.downlink.publish(model, replaced, {})
         return model, begin(self.server, self.state.server, replaced, new_phase=turn.stage_index == 0)

@@ -1,5 +1,6 @@
 """A method's phases, resolved: objective, head, learning rate and stages of each."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from fedsim.data.objective import Objective
@@ -8,7 +9,7 @@ from fedsim.methods.assign import Sized, check_classes
 from fedsim.methods.base import Method, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head, Heads
 from fedsim.model.layout import Layout, layouts
-from fedsim.plan import Slot, layer_index
+from fedsim.plan import HEAD, Slot, layer_index
 from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
@@ -26,6 +27,8 @@ class Goal:
     head: Head
     slots: tuple[Slot, ...]
     """Layers of the global model that count."""
+    exits: tuple[int, ...]
+    """Depths at which further heads stand, ascending."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,15 @@ class Phase(Goal):
 
     def goal(self, stage: Stage) -> Goal:
         """What is learned in a stage, whose head and depth may be its own."""
-        return Goal(self.name, self.objective, stage.head or self.head, stage.tested or self.slots)
+        head, slots = stage.head or self.head, stage.tested or self.slots
+        return Goal(self.name, self.objective, head, slots, exits_of([stage]))
+
+
+def exits_of(stages: Iterable[Stage]) -> tuple[int, ...]:
+    """Depths at which some plan of these stages has a head that is not the global model's own, ascending."""
+    plans = [plan for stage in stages for plan in stage.plans]
+    tops = {plan.layers.depth for plan in plans if plan.top != HEAD}
+    return tuple(sorted(tops.union(*(plan.exits for plan in plans))))
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,11 @@ class Prepared:
     pretraining: Goal
     """Central pre-training: the same for every model, if the scenario has it."""
     phases: tuple[Phase, ...]
+
+    @property
+    def exits(self) -> tuple[int, ...]:
+        """Depths at which any phase has a further head."""
+        return tuple(sorted({depth for phase in self.phases for depth in phase.exits}))
 
     @property
     def private(self) -> bool:
@@ -93,7 +109,11 @@ class Prepared:
             kept_heads: attention heads that are left; None: as in the beginning.
         """
         heads = self.architecture.kept_heads if kept_heads is None else kept_heads
-        return layouts(replace(self.architecture, kept_heads=heads), self.goal_after(rounds).head)
+        return self.layouts(replace(self.architecture, kept_heads=heads), self.goal_after(rounds).head)
+
+    def layouts(self, architecture: Architecture, head: Head) -> dict[str, Layout]:
+        """The global model's layouts where it has these sizes and heads of this kind."""
+        return layouts(architecture, head, self.exits)
 
 
 def prepare(world: World, name: str) -> Prepared:
@@ -106,8 +126,9 @@ def prepare(world: World, name: str) -> Prepared:
     model, key = (world.scenario.model, "model") if method.model is None else (method.model, f"methods.{name}.model")
     architecture = world.architecture(model, key)
     narrowest = min(architecture.heads_in(i) for i in range(architecture.layers))
-    width = method.width_problems(narrowest, architecture.feed_forward)
-    for problem in width:
+    problems = [*method.depth_problems(architecture.layers)]
+    problems += method.width_problems(narrowest, architecture.feed_forward)
+    for problem in problems:
         raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))
     if isinstance(method, Sized):
         check_classes(method.assignment, world.fleet, f"methods.{name}.assignment.devices")
@@ -132,9 +153,10 @@ def prepare(world: World, name: str) -> Prepared:
                 key=f"methods.{name}",
             )
         wire, recipe = method.wire(), method.recipe()
-        phases.append(Phase(phase, objective, head, slots, config, rate, recipe, wire, stages, first))
+        exits = exits_of(stages)
+        phases.append(Phase(phase, objective, head, slots, exits, config, rate, recipe, wire, stages, first))
         first += config.rounds
-    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots)
+    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots, ())
     return Prepared(name, method, model, key, architecture, pretraining, tuple(phases))
 
 

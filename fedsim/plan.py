@@ -17,6 +17,8 @@ EMBEDDINGS, HEAD = "embeddings", "head"
 PROJECTION, TEACHER = "projection", "teacher"
 """Groups that learning from a teacher takes: what projects the student's states, and the teacher itself."""
 
+EXIT = "head."
+"""Before a depth: the head on the lowest so many layers of a model that has several heads."""
 CONTROL = "control/"
 """Before a group's name: SCAFFOLD's control variate of that group."""
 
@@ -30,6 +32,16 @@ PartName = str | int
 def layer(index: int) -> str:
     """Name of the group of a global layer."""
     return f"layer.{index}"
+
+
+def exit_head(depth: int) -> str:
+    """Name of the group of the head on the lowest `depth` layers."""
+    return f"{EXIT}{depth}"
+
+
+def is_head(part: "PartName") -> bool:
+    """The part is a head, on top or further down."""
+    return part == HEAD or (isinstance(part, str) and part.startswith(EXIT))
 
 
 def layer_index(name: str) -> int | None:
@@ -129,6 +141,12 @@ class Plan:
     resumed: tuple[PartName, ...] = ()
     """Parts that are sent, and yet start from the client's own: what it kept while they were private."""
     split: Split | None = None
+    top: str = HEAD
+    """Group of the head on top: a less deep local model may have a head of its own."""
+    exits: tuple[int, ...] = ()
+    """Further heads, each on the lowest so many local layers, ascending."""
+    mutual: float = 0.0
+    """Weight of what several heads learn from each other."""
 
     def __post_init__(self) -> None:
         if list(self.train_layers) != sorted({p for p in self.train_layers if 0 <= p < self.layers.depth}):
@@ -138,6 +156,8 @@ class Plan:
         for name, parts in (("private", self.private), ("resumed", self.resumed)):
             if not set(parts) <= {EMBEDDINGS, HEAD, *range(self.layers.depth)}:
                 raise ValueError(f"{name} {parts} names parts that the local model does not have")
+        if list(self.exits) != sorted({depth for depth in self.exits if 0 < depth < self.layers.depth}):
+            raise ValueError(f"exits {self.exits} must be ascending depths below {self.layers.depth}")
         if self.width.rate < 1.0 and (self.private or not self.in_place):
             raise ValueError("narrower local layers are those of the global model, each in its place, and none private")
 
@@ -149,8 +169,13 @@ class Plan:
     @property
     def trained(self) -> tuple[PartName, ...]:
         """The parts that are trained, bottom first."""
-        ends = ([EMBEDDINGS] if self.train_embeddings else [], [HEAD] if self.train_head else [])
+        ends = ([EMBEDDINGS] if self.train_embeddings else [], self.heads if self.train_head else [])
         return (*ends[0], *self.train_layers, *ends[1], *(name for name in self.taught if name != TEACHER))
+
+    @property
+    def heads(self) -> tuple[str, ...]:
+        """Groups of the heads, bottom first."""
+        return (*(exit_head(depth) for depth in self.exits), self.top)
 
     @property
     def taught(self) -> tuple[str, ...]:
@@ -177,7 +202,7 @@ class Plan:
         return frozenset(
             (
                 EMBEDDINGS,
-                HEAD,
+                *self.heads,
                 *self.taught,
                 *(layer(i) for slot in slots for i in ((slot,) if isinstance(slot, int) else slot)),
             )

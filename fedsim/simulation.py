@@ -22,7 +22,7 @@ from fedsim.model.layout import FloatArray, Groups
 from fedsim.model.pretrained import write
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared, prepare
-from fedsim.plan import Slot, layer
+from fedsim.plan import HEAD, Slot, exit_head, layer
 from fedsim.rounds import State
 from fedsim.scenario.data import DeclaredCorpus
 from fedsim.scenario.identity import fingerprint
@@ -118,7 +118,9 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
             observer.note(note)
         if engine is not None and state.round == 0:
             goal = item.goal_after(0)
-            state.model.groups = initial_groups(world, item.model, item.key, item.architecture, goal, engine, observer)
+            groups = initial_groups(world, item.model, item.key, item.architecture, goal, engine, observer)
+            # further heads start as the one on top does
+            state.model.groups = {**groups, **{exit_head(depth): groups[HEAD] for depth in item.exits}}
         try:
             dispatch = Dispatch(item, world, engine, account, folder, observer)
             MethodRun(item, Cohorts(item, world, costs), dispatch, evaluator, account, state, observer).run()

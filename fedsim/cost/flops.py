@@ -55,6 +55,9 @@ def flops(shape: LocalShape) -> Flops:
         forward += _layer_forward(shape.architecture, place)
         backward += _layer_backward(shape.architecture, place, trained=trained, input_gradient=gradient)
         gradient = gradient or trained
+        if place + 1 in shape.exits:
+            exit_forward, exit_backward = _head(shape, input_gradient=gradient)
+            forward, backward = forward + exit_forward, backward + exit_backward
     if shape.distillation is None or shape.distillation.logits:
         head_forward, head_backward = _head(shape, input_gradient=gradient)
         forward, backward = forward + head_forward, backward + head_backward

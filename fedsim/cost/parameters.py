@@ -51,7 +51,8 @@ def local_layouts(shape: LocalShape) -> list[Layout]:
     """All that a local model is made of; a student's teacher and projection are part of it."""
     a, teacher = shape.architecture, shape.teacher
     layers = [layer_layout(a, place) for place in range(shape.depth)]
-    own = [embeddings_layout(a), *layers, head_layout(a, shape.head), *_projection(shape)]
+    heads = [head_layout(a, shape.head)] * (1 + len(shape.exits))
+    own = [embeddings_layout(a), *layers, *heads, *_projection(shape)]
     return [*own, *(layouts(teacher.architecture, teacher.head).values() if teacher else ())]
 
 
@@ -61,7 +62,7 @@ def trained_layouts(shape: LocalShape, private: Collection[PartName] = ()) -> li
     if shape.train_embeddings and EMBEDDINGS not in private:
         parts.append(embeddings_layout(shape.architecture))
     if shape.train_head and HEAD not in private:
-        parts.append(head_layout(shape.architecture, shape.head))
+        parts += [head_layout(shape.architecture, shape.head)] * (1 + len(shape.exits))
     return [*parts, *_projection(shape)]
 
 

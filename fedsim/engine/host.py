@@ -17,7 +17,6 @@ from fedsim.data.held_out import held_out
 from fedsim.data.objective import Examples
 from fedsim.data.partition import Shards
 from fedsim.data.tokens import Tokens
-from fedsim.data.work import IntArray
 from fedsim.engine.disk import Disk, private
 from fedsim.engine.tasks import (
     IMPORTANCE,
@@ -45,7 +44,7 @@ from fedsim.model.local import Batch, LocalModel
 from fedsim.plan import CONTROL, group, layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.control import Control
-from fedsim.training.evaluate import count
+from fedsim.training.evaluate import Found, count, count_exits
 from fedsim.training.importance import head_importance
 from fedsim.training.split import NotFinite
 from fedsim.training.tensors import as_batch, to_device
@@ -97,8 +96,8 @@ class Host:
                 importance = sums.pop(IMPORTANCE, None)
                 return BlockSum(task.index, time.perf_counter() - start, self.name, sums, reports, importance)
             if isinstance(task, EvaluateChunk):
-                values, confusion = self._evaluate(task)
-                return Counts(task.index, time.perf_counter() - start, self.name, values, confusion)
+                (values, confusion), heads = self._evaluate(task)
+                return Counts(task.index, time.perf_counter() - start, self.name, values, confusion, heads)
             if isinstance(task, EvaluateClients):
                 each = tuple(self._evaluate_clients(task))
                 return ClientCounts(task.index, time.perf_counter() - start, self.name, each)
@@ -198,13 +197,17 @@ class Host:
             for batch in compose(examples.lengths(samples), task.local, longest, order):
                 yield as_batch(examples.batch(samples[batch], longest, masks), self.device)
 
-    def _evaluate(self, task: EvaluateChunk) -> tuple[dict[str, float], IntArray | None]:
+    def _evaluate(self, task: EvaluateChunk) -> tuple[Found, dict[str, Found]]:
         model = self._model(task.shape)
         model.load(self._named(task), task.slots)
         world, longest = open_world(task.world), task.shape.architecture.max_positions
         examples = Examples(world.tokens, task.objective)
         chunk = held_out(examples, task.samples, task.batch_samples, longest, world.seed)
-        return count(model, (as_batch(batch, self.device) for batch in chunk))
+        batches = (as_batch(batch, self.device) for batch in chunk)
+        if not model.shape.exits:
+            return count(model, batches), {}
+        heads = count_exits(model, batches)
+        return heads[f"depth_{model.shape.depth}"], heads
 
     def _evaluate_clients(self, task: EvaluateClients) -> Iterator[dict[str, float]]:
         model, groups, store = self._model(task.shape), self._named(task), ClientStore(task.state_folder)

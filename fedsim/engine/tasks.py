@@ -1,7 +1,7 @@
 """The messages between the driver and a host: plain numbers, arrays and paths."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -195,6 +195,8 @@ class Counts(Result):
     values: Mapping[str, float]
     confusion: IntArray | None = None
     """[true, predicted]; sequence classification only."""
+    heads: Mapping[str, tuple[Mapping[str, float], IntArray | None]] = field(default_factory=dict)
+    """The same for each of several heads and for all of them together."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from fedsim.plan import Plan
+from fedsim.plan import HEAD, Plan
 
 if TYPE_CHECKING:
     from fedsim.model.distillation import Distillation
@@ -104,6 +104,12 @@ class LocalShape:
     """What the outputs of heads and feed-forward units are multiplied by in training, where there are fewer of them."""
     distillation: "Distillation | None" = None
     """A student's: its teacher stands beside it."""
+    top: str = HEAD
+    """Group of the head on top."""
+    exits: tuple[int, ...] = ()
+    """Further heads, each on the lowest so many layers, ascending."""
+    mutual: float = 0.0
+    """Weight of what several heads learn from each other."""
 
     @property
     def split(self) -> bool:
@@ -122,7 +128,9 @@ class LocalShape:
         trained = (plan.train_layers, plan.train_embeddings, plan.train_head)
         scale = 1.0 / plan.width.rate if plan.width.scaled else 1.0
         local = architecture.narrow(plan.width.rate)
-        return cls(local, head, plan.layers.depth, *trained, scale=scale, distillation=plan.distillation)
+        return cls(
+            local, head, plan.layers.depth, *trained, scale, plan.distillation, plan.top, plan.exits, plan.mutual
+        )
 
     @property
     def teacher(self) -> "LocalShape | None":

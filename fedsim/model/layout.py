@@ -5,7 +5,7 @@ acts on them alone, then biases and norms. The driver moves, averages and stores
 neither torch nor a model for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fedsim.model.architecture import Architecture, Head
-from fedsim.plan import EMBEDDINGS, HEAD, layer
+from fedsim.plan import EMBEDDINGS, HEAD, exit_head, layer
 
 FloatArray = npt.NDArray[np.float32]
 Groups = Mapping[str, FloatArray]
@@ -128,11 +128,12 @@ def projection_layout(hidden: int, teacher_hidden: int) -> Layout:
     return _layout(**_dense("", teacher_hidden, hidden))
 
 
-def layouts(architecture: Architecture, head: Head) -> dict[str, Layout]:
-    """Every group of the global model, from the embeddings up to the head."""
+def layouts(architecture: Architecture, head: Head, exits: Sequence[int] = ()) -> dict[str, Layout]:
+    """Every group of the global model, from the embeddings up to the head; `exits` are depths of further heads."""
     return {
         EMBEDDINGS: embeddings_layout(architecture),
         **{layer(i): layer_layout(architecture, i) for i in range(architecture.layers)},
+        **{exit_head(depth): head_layout(architecture, head) for depth in exits},
         HEAD: head_layout(architecture, head),
     }
 

@@ -13,7 +13,7 @@ from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
 from fedsim.model.linear import use_onednn
 from fedsim.model.width import Window
-from fedsim.plan import EMBEDDINGS, HEAD, PROJECTION, Slot, layer
+from fedsim.plan import EMBEDDINGS, PROJECTION, Slot, exit_head, layer
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,20 @@ class LocalModel:
         self.device = device or torch.device("cpu")
         a = shape.architecture
         embeddings, layers = _modules(a, shape.depth)
-        head = build_head(a, shape.head)
+        head, exits = build_head(a, shape.head), [build_head(a, shape.head) for _ in shape.exits]
         self.module = nn.ModuleDict({"embeddings": embeddings, "layers": nn.ModuleList(layers), "head": head})
+        self.module["exits"] = nn.ModuleList(exits)
         self.parts: dict[str | int, Part] = {
             EMBEDDINGS: Part(embeddings, embeddings_layout(a), shape.train_embeddings, self.device),
             **{
                 i: Part(module, layer_layout(a, i), i in shape.train_layers, self.device)
                 for i, module in enumerate(layers)
             },
-            HEAD: Part(head, head_layout(a, shape.head), shape.train_head, self.device),
+            **{
+                exit_head(depth): Part(module, head_layout(a, shape.head), shape.train_head, self.device)
+                for depth, module in zip(shape.exits, exits, strict=True)
+            },
+            shape.top: Part(head, head_layout(a, shape.head), shape.train_head, self.device),
         }
         if shape.distillation is not None and shape.distillation.projection:
             width = shape.distillation.teacher.hidden
@@ -78,7 +83,7 @@ class LocalModel:
             self.parts[PROJECTION] = Part(self.projection, projection_layout(a.hidden, width), True, self.device)
         _fill_buffers(self.module, self.device)
         use_onednn(self.module)
-        self.embeddings, self.layers, self.head = embeddings, layers, head
+        self.embeddings, self.layers, self.head, self.exits = embeddings, layers, head, exits
         if shape.scale != 1.0:
             for module in (*self.head_mixers, *self.unit_mixers):
                 module.register_forward_pre_hook(self._scaled)
@@ -145,8 +150,19 @@ class LocalModel:
         """[P, vocabulary], [B * L, classes] or [B, classes]: one row for each entry of `batch.targets`."""
         return self.answers(self.hidden(batch), batch)
 
-    def answers(self, states: Tensor, batch: Batch) -> Tensor:
-        """The logits, from the last hidden states."""
+    def exit_logits(self, batch: Batch) -> list[Tensor]:
+        """Logits of every head, bottom first; the last is that on top."""
+        states, mask, found = self.embedded(batch), self.mask(batch), []
+        exits = dict(zip(self.shape.exits, self.exits, strict=True))
+        for depth, module in enumerate(self.layers, start=1):
+            states = module(states, mask)
+            if depth in exits:
+                found.append(self.answers(states, batch, exits[depth]))
+        return [*found, self.answers(states, batch)]
+
+    def answers(self, states: Tensor, batch: Batch, head: nn.Module | None = None) -> Tensor:
+        """The logits of a head, of that on top where none is named, from the hidden states below it."""
+        head = head or self.head
         kind = self.shape.head.kind
         if kind == "mean":
             states = states.mean(1) if batch.real is None else _mean(states, batch.real)
@@ -158,12 +174,33 @@ class LocalModel:
                 states = states[batch.positions]
         if kind == "mlm":
             word: Tensor = self.embeddings.word_embeddings.weight  # type: ignore[assignment, union-attr]
-            return self.head(states, word)  # type: ignore[no-any-return]
-        return self.head(states)  # type: ignore[no-any-return]
+            return head(states, word)  # type: ignore[no-any-return]
+        return head(states)  # type: ignore[no-any-return]
 
     def loss(self, batch: Batch) -> Tensor:
-        """Mean cross-entropy over what is predicted."""
-        return functional.cross_entropy(self.logits(batch).float(), batch.targets)
+        """Mean cross-entropy over what is predicted; of several heads the sum, and what they learn from each other."""
+        if not self.shape.exits:
+            return functional.cross_entropy(self.logits(batch).float(), batch.targets)
+        logits = [own.float() for own in self.exit_logits(batch)]
+        loss = torch.stack([functional.cross_entropy(own, batch.targets) for own in logits]).sum()
+        return loss + self.shape.mutual * mutual_divergence(logits, batch.targets) if self.shape.mutual else loss
+
+
+def mutual_divergence(logits: list[Tensor], targets: Tensor) -> Tensor:
+    """How far the answers of several heads are apart (DepthFL, Kim et al. 2023).
+
+    The sum over heads i of the mean over the others j of KL(p_j || p_i), where p_j is taken as given; each a mean over
+    what is predicted.
+    """
+    real = (targets >= 0).to(logits[0].dtype)
+    log = [own.log_softmax(-1) for own in logits]
+    total = torch.zeros((), device=targets.device)
+    for i, own in enumerate(log):
+        for j, other in enumerate(log):
+            if i != j:
+                apart = functional.kl_div(own, other.detach(), reduction="none", log_target=True).sum(-1)
+                total = total + (apart * real).sum() / (real.sum() * (len(log) - 1))
+    return total
 
 
 def attention_mask(real: Tensor) -> Tensor:

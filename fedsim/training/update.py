@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel, Part
-from fedsim.plan import HEAD, CutType, PartName
+from fedsim.plan import CutType, PartName, is_head
 from fedsim.scenario.phases import Optimizer
 from fedsim.training.recipe import Recipe
 from fedsim.training.split import ClientSide, ServerSide, Traffic, step
@@ -115,8 +115,8 @@ def train(
 
 
 def rate_of(part: PartName, optimizer: Optimizer, learning_rate: float) -> float:
-    """The step size of a part: the head may have its own."""
-    return (optimizer.head_learning_rate or learning_rate) if part == HEAD else learning_rate
+    """The step size of a part: heads may have their own."""
+    return (optimizer.head_learning_rate or learning_rate) if is_head(part) else learning_rate
 
 
 def sides_of(parts: Mapping[PartName, Part], split: bool) -> list[list[Tensor]]:
