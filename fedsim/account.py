@@ -23,8 +23,10 @@ from fedsim.store import checkpoint
 from fedsim.store.checkpoint import CheckpointState
 from fedsim.store.client_state import ClientStore
 from fedsim.totals import Totals
-from fedsim.trace.schema import slots_text
+from fedsim.trace.schema import ROUNDS, slots_text
 from fedsim.trace.writer import TraceWriter
+
+_SUMMED = {column.name for column in ROUNDS.columns}
 
 
 class Account:
@@ -106,13 +108,18 @@ class Account:
                 "end_s": trips.closed_s,
                 "cohort": len(clients),
                 **counts,
-                **{name: value for name, value in sums.as_dict().items() if name != "trips_completed"},
+                **{name: value for name, value in sums.as_dict().items() if name in _SUMMED},
                 "loss": loss,
                 "trained_groups": " ".join(changed),
             },
         )
         self.totals += sums
         return loss
+
+    def lesson(self, row: Mapping[str, Any]) -> None:
+        """Write down a training on the server; its FLOPs are the server's own."""
+        self._trace.add("lessons", row)
+        self.totals += Totals(server_flops_forward=row["flops_forward"], server_flops_backward=row["flops_backward"])
 
     def stage(
         self, turn: Turn, cohort: Cohort, architecture: Architecture, costs: PlanCosts, model: GlobalModel
@@ -124,7 +131,8 @@ class Account:
         for number, plan in enumerate(turn.stage.plans):
             shape = LocalShape.of(present, head, plan)
             cost, shape = costs.of(turn, plan, shape), on_client(shape, plan.split)
-            pool = model.layouts.values() if plan.full_pool and plan.split is None else local_layouts(shape)
+            kept = [layout for name, layout in model.layouts.items() if plan.keeps(name)]
+            pool = kept if plan.full_pool and plan.split is None else local_layouts(shape)
             download = sum(codec.payload_bytes(layout) for layout in pool)
             if turn.phase.recipe.control:
                 download += trained_size(shape).bytes

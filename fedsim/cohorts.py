@@ -49,7 +49,7 @@ class Cohorts:
         if split is not None and split.body == "relay" and split.relay_order == "random":
             draw = rng.stream(self.world.scenario.seed, "relay", turn.phase.name, turn.phase_round)
             clients = draw.permutation(clients)
-        examples = self.world.examples(turn.phase.objective)
+        examples = self.world.examples(turn.phase.trained)
         rows = np.array([measure(*self._batches(turn, examples, int(client))) for client in clients])
         if self.central is not None:
             return self._pooled(turn, clients, rows, self.central, model)
@@ -130,7 +130,7 @@ class Cohorts:
         plan = turn.stage.plans[number]
         slots = tuple(self._slots(turn, plan, int(client)) for client in clients)
         if plan.full_pool and plan.split is None:
-            needed = np.ones((len(clients), len(model.names)), bool)
+            needed = np.array([[plan.keeps(name) for name in model.names]] * len(clients))
         else:
             needed = np.array([[name in plan.downloaded(own) for name in model.names] for own in slots])
         held = pools.holding(clients, turn.window(number), model.names)

@@ -171,7 +171,7 @@ class Dispatch:
                         prefix=self.downlink.received,
                         groups=self.downlink.versions(model, self.downlink.received, used, server),
                         world=self.world.files,
-                        objective=phase.objective,
+                        objective=phase.trained,
                         method=self.prepared.name,
                         phase=phase.name,
                         stage=turn.stage_index,

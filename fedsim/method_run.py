@@ -29,6 +29,7 @@ from fedsim.server.parameters import GlobalModel
 from fedsim.server.prune import prune
 from fedsim.server.step import begin, step
 from fedsim.start import initial_head
+from fedsim.teaching import Teaching
 
 Quality = tuple[dict[str, float], int]
 """Metrics, and the number of samples that they were measured on."""
@@ -42,6 +43,7 @@ class MethodRun:
         prepared: Prepared,
         cohorts: Cohorts,
         dispatch: Dispatch,
+        teaching: Teaching,
         evaluator: Evaluator | None,
         account: Account,
         state: State,
@@ -52,6 +54,7 @@ class MethodRun:
         self.engine: Engine | None = dispatch.engine
         self.downlink = dispatch.downlink
         self.world = cohorts.world
+        self.teaching = teaching
         self.account, self.state, self.observer = account, state, observer
         method = prepared.method
         self.server = method.server if isinstance(method, Federated) else Server()
@@ -65,10 +68,16 @@ class MethodRun:
         """All rounds that are left, each committed as a whole."""
         state = self.state
         self.downlink.publish(state.model, state.model.names, state.server)
-        if not self.account.started and self.evaluator:
-            goal = self.prepared.goal_after(0)
-            self._write_quality(goal, -1, self._evaluate(goal, state.model, state.kept))
-            self.account.seal(-1)
+        if not self.account.started:
+            lessons = list(self.teaching.costs(-1, self.cohorts.costs, 0.0))
+            for lesson in lessons:
+                self.account.lesson(lesson)
+                state.now_s = lesson["end_s"]
+            if self.evaluator:
+                goal = self.prepared.goal_after(0)
+                self._write_quality(goal, -1, self._evaluate(goal, state.model, state.kept))
+            if lessons or self.evaluator:
+                self.account.seal(-1)
         for turn in self._turns():
             self._round(turn)
         if self.account.started:
@@ -93,7 +102,8 @@ class MethodRun:
         self.observer.begin(
             RoundStart(self.name, turn.phase.name, turn.stage.label, turn.round, self.rounds, len(cohort.clients))
         )
-        trips = self._play(turn, cohort)
+        lessons = list(self.teaching.costs(turn.round, self.cohorts.costs, state.now_s))
+        trips = self._play(turn, cohort, lessons[-1]["end_s"] if lessons else state.now_s)
         arrived = np.flatnonzero(trips.outcome == Outcome.completed.code)
         trained = self.dispatch.train(turn, cohort, arrived, begun, server, state.kept)
         trips = _judged(trips, cohort, trained.reports)
@@ -117,14 +127,16 @@ class MethodRun:
                 state.importance = trained.importance + (0 if state.importance is None else state.importance)
             if turn.round == turn.stage_first:
                 self.account.stage(turn, cohort, self.prepared.architecture, self.cohorts.costs, model)
+            for lesson in lessons:
+                self.account.lesson(lesson)
             loss = self.account.trips(turn, cohort, trips, trained, changed)
             self._write_quality(turn.goal, turn.round, tested)
             self._close(turn, time.perf_counter() - started)
         self._report(turn, len(cohort.clients), len(useful), loss, bool(tested))
 
-    def _play(self, turn: Turn, cohort: Cohort) -> Trips:
+    def _play(self, turn: Turn, cohort: Cohort, now_s: float) -> Trips:
         """The round on the clock."""
-        split, now_s = turn.stage.plans[0].split, self.state.now_s
+        split = turn.stage.plans[0].split
         if split is not None and split.body == "relay":
             return shared.relay(cohort.prices, cohort.devices, now_s)
         if cohort.steps_s is not None:
@@ -139,7 +151,7 @@ class MethodRun:
         if turn.round != turn.stage_first or turn.stage.continues:
             return before, self.state.server
         seed, key = self.world.scenario.seed, (turn.phase.name, turn.stage_index)
-        present = self.prepared.layouts(before.architecture(self.prepared.architecture), goal.head)
+        present = self.prepared.layouts(turn.phase, turn.stage, before.kept_heads)
         model = GlobalModel(present, dict(before.groups), dict(before.versions), before.kept_heads)
         if turn.stage.pruning is not None:
             model = self._pruned(turn, model, turn.stage.pruning)
@@ -153,6 +165,10 @@ class MethodRun:
             fresh = initial_head(layout, seed, goal.objective, *own) if before.groups else None
             for name in (HEAD, *map(exit_head, self.prepared.exits)):
                 model.replace(name, fresh)
+        if turn.round == turn.phase.first_round > 0:
+            taught = self.teaching.enter(turn.phase, model.groups) if before.groups else {}
+            for name in self.teaching.replaced(turn.phase):
+                model.replace(name, taught.get(name))
         replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
         self.downlink.publish(model, replaced, {})
         return model, begin(self.server, self.state.server, replaced, new_phase=turn.stage_index == 0)

@@ -1,15 +1,16 @@
 """A method's phases, resolved: objective, head, learning rate and stages of each."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from fedsim.data.objective import Objective
 from fedsim.errors import UserError
 from fedsim.methods.assign import Sized, check_classes
-from fedsim.methods.base import Method, PhaseName, Stage
+from fedsim.methods.base import Lesson, Method, PhaseName, Stage
+from fedsim.methods.student import Pair, Student, taught_objective
 from fedsim.model.architecture import Architecture, Head, Heads
-from fedsim.model.layout import Layout, layouts
-from fedsim.plan import HEAD, Slot, layer_index
+from fedsim.model.layout import Layout, layouts, packed_layout, projection_layout
+from fedsim.plan import HEAD, PROJECTION, TEACHER, Slot, layer_index
 from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
@@ -40,6 +41,8 @@ class Phase(Goal):
     recipe: Recipe
     wire: Wire
     stages: tuple[Stage, ...]
+    lessons: tuple[Lesson, ...]
+    """What the server trains before the first round."""
     first_round: int
     """Over the whole method."""
 
@@ -47,6 +50,17 @@ class Phase(Goal):
     def last_round(self) -> int:
         """Over the whole method, inclusive."""
         return self.first_round + self.config.rounds - 1
+
+    @property
+    def taught(self) -> bool:
+        """Its clients learn from a teacher."""
+        return any(plan.distillation for stage in self.stages for plan in stage.plans)
+
+    @property
+    def trained(self) -> Objective:
+        """What clients train on: as `objective`, but for the positions that a teacher's logits are compared at."""
+        plans = [plan for stage in self.stages for plan in stage.plans]
+        return taught_objective(self.objective, plans[0].distillation)
 
     def stage_at(self, round_: int) -> Stage:
         """The stage of a round, counted over the whole method."""
@@ -83,6 +97,48 @@ class Prepared:
     pretraining: Goal
     """Central pre-training: the same for every model, if the scenario has it."""
     phases: tuple[Phase, ...]
+    teacher: Architecture | None = None
+    """Sizes of what a student learns from."""
+    general: tuple[Lesson, ...] = ()
+    """What the server trains before everything else."""
+
+    @property
+    def lessons(self) -> tuple[Lesson, ...]:
+        """All that the server trains."""
+        return (*self.general, *(lesson for phase in self.phases for lesson in phase.lessons))
+
+    def lessons_before(self, round_: int) -> list[tuple[str, Lesson]]:
+        """What the server trains just before a round, with the phase that it is for; -1: before the first one."""
+        found = [("pretrain", lesson) for lesson in self.general] if round_ < 0 else []
+        for phase in self.phases:
+            if phase.first_round == round_ > 0 or round_ < 0 == phase.first_round:
+                found += [(phase.name, lesson) for lesson in phase.lessons]
+        return found
+
+    @property
+    def projection(self) -> Layout | None:
+        """What a student's states are compared through, anywhere in the method."""
+        plans = [plan.distillation for phase in self.phases for stage in phase.stages for plan in stage.plans]
+        asked = (*plans, *(lesson.shape.distillation for lesson in self.lessons))
+        if self.teacher is None or not any(one.projection for one in asked if one is not None):
+            return None
+        return projection_layout(self.architecture.hidden, self.teacher.hidden)
+
+    def layouts(self, phase: Phase, stage: Stage, kept_heads: Heads | None = None) -> dict[str, Layout]:
+        """The global model's layouts in a stage; a teacher is there while clients learn from it.
+
+        Args:
+            phase: one of the method's.
+            stage: one of the phase's.
+            kept_heads: attention heads that are left; None: as in the beginning.
+        """
+        head = phase.goal(stage).head
+        found = layouts(self._left(kept_heads), head, self.exits)
+        if self.projection is not None:
+            found[PROJECTION] = self.projection
+        if self.teacher is not None and any(phase.taught for phase in self.phases):
+            found[TEACHER] = packed_layout(self.teacher, head) if phase.taught else Layout(())
+        return found
 
     @property
     def exits(self) -> tuple[int, ...]:
@@ -108,12 +164,13 @@ class Prepared:
             rounds: finished.
             kept_heads: attention heads that are left; None: as in the beginning.
         """
-        heads = self.architecture.kept_heads if kept_heads is None else kept_heads
-        return self.layouts(replace(self.architecture, kept_heads=heads), self.goal_after(rounds).head)
+        for phase in self.phases:
+            if rounds - 1 <= phase.last_round:
+                return self.layouts(phase, phase.stage_at(max(rounds - 1, phase.first_round)), kept_heads)
+        return layouts(self._left(kept_heads), self.pretraining.head, self.exits)
 
-    def layouts(self, architecture: Architecture, head: Head) -> dict[str, Layout]:
-        """The global model's layouts where it has these sizes and heads of this kind."""
-        return layouts(architecture, head, self.exits)
+    def _left(self, kept_heads: Heads | None) -> Architecture:
+        return self.architecture if kept_heads is None else replace(self.architecture, kept_heads=kept_heads)
 
 
 def prepare(world: World, name: str) -> Prepared:
@@ -124,7 +181,15 @@ def prepare(world: World, name: str) -> Prepared:
     """
     method = world.scenario.methods[name]
     model, key = (world.scenario.model, "model") if method.model is None else (method.model, f"methods.{name}.model")
-    architecture = world.architecture(model, key)
+    teacher = world.architecture(world.scenario.model, "model") if isinstance(method, Student) else None
+    if isinstance(method, Student) and teacher is not None and method.model is None:
+        # the scenario's weights are the teacher's
+        model, architecture = model.model_copy(update={"checkpoint": None}), method.sizes(teacher)
+    else:
+        architecture = world.architecture(model, key)
+    if isinstance(method, Student) and teacher is not None:
+        for problem in method.misfits(teacher, architecture):
+            raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))
     narrowest = min(architecture.heads_in(i) for i in range(architecture.layers))
     problems = [*method.depth_problems(architecture.layers)]
     problems += method.width_problems(narrowest, architecture.feed_forward)
@@ -143,7 +208,13 @@ def prepare(world: World, name: str) -> Prepared:
         objective = world.objective(config, model)
         head = world.head(objective, model)
         rate = getattr(method.learning_rates, phase) or config.local.optimizer.learning_rate
-        stages = tuple(method.stages(phase, config.rounds, architecture, head))
+        lessons: Sequence[Lesson] = ()
+        if isinstance(method, Student) and teacher is not None:
+            stages = tuple(method.stages(phase, config.rounds, architecture, head, teacher))
+            if phase == "finetune":
+                lessons = method.lessons("task", Pair(architecture, teacher, head), objective)
+        else:
+            stages = tuple(method.stages(phase, config.rounds, architecture, head))
         if sum(stage.rounds for stage in stages) != config.rounds:
             raise ValueError(f"stages of {name} do not add up to the {config.rounds} rounds of {phase}")
         if architecture.kept_heads is not None and not all(map(_in_place, stages)):
@@ -152,12 +223,15 @@ def prepare(world: World, name: str) -> Prepared:
                 "pruned: take a method that leaves every layer in its place",
                 key=f"methods.{name}",
             )
-        wire, recipe = method.wire(), method.recipe()
+        wire, recipe, own = method.wire(), method.recipe(), tuple(lessons)
         exits = exits_of(stages)
-        phases.append(Phase(phase, objective, head, slots, exits, config, rate, recipe, wire, stages, first))
+        phases.append(Phase(phase, objective, head, slots, exits, config, rate, recipe, wire, stages, own, first))
         first += config.rounds
     pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots, ())
-    return Prepared(name, method, model, key, architecture, pretraining, tuple(phases))
+    general: Sequence[Lesson] = ()
+    if isinstance(method, Student) and teacher is not None:
+        general = method.lessons("general", Pair(architecture, teacher, Head("mlm")), pretraining.objective)
+    return Prepared(name, method, model, key, architecture, pretraining, tuple(phases), teacher, tuple(general))
 
 
 def _in_place(stage: Stage) -> bool:

@@ -193,6 +193,10 @@ class Plan:
         """Groups that a client uploads, bottom first; a layer trained in two slots is named twice."""
         return tuple(group(part, slots) for part in self.uploaded)
 
+    def keeps(self, name: str) -> bool:
+        """A client with a full pool keeps this group up to date; a teacher only where it learns from one."""
+        return name not in (PROJECTION, TEACHER) or name in self.taught
+
     def downloaded(self, slots: tuple[Slot, ...]) -> frozenset[str]:
         """Groups that a client must hold; `needed` are those that the local model is built from, wherever it is."""
         return frozenset((EMBEDDINGS, HEAD)) if self.split else self.needed(slots)

@@ -64,6 +64,7 @@ def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Obser
             for phase in item.phases
             for shape in _shapes(item, phase)
         )
+        | dict.fromkeys((lesson.shape, lesson.config.optimizer) for item in prepared for lesson in item.lessons)
     )
     with observer.task("measuring the memory that training needs", len(wanted)) as advance:
         return PlanCosts(_measured(wanted, engine, advance), engine)

@@ -27,6 +27,7 @@ NUMBERS = {
     *("quality", "tokens", "real_tokens"),
     *(f"{part}{name}" for name in ("upload_bytes", "download_bytes") for part in ("", "wasted_")),
     *(f"{part}flops_{name}" for name in ("forward", "backward") for part in ("", "wasted_")),
+    *(f"{part}server_flops_{name}" for name in ("forward", "backward") for part in ("", "wasted_")),
     *("device_seconds", "wasted_device_seconds", "energy_j", "simulated_seconds", "rounds", "clients_trained"),
 }
 """What a summary says of every method, and reports read."""

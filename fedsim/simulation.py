@@ -28,8 +28,8 @@ from fedsim.scenario.data import DeclaredCorpus
 from fedsim.scenario.identity import fingerprint
 from fedsim.scenario.schema import Scenario
 from fedsim.server.parameters import GlobalModel, Pools
-from fedsim.start import initial_groups
 from fedsim.store import atomic
+from fedsim.teaching import Teaching
 from fedsim.world import World, build, check
 
 
@@ -116,14 +116,14 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
         state = _initial_state(world, item)
         for note in account.restore(state, item.layouts_after) if request.resume else ():
             observer.note(note)
+        teaching = Teaching(item, world, engine, observer)
         if engine is not None and state.round == 0:
-            goal = item.goal_after(0)
-            groups = initial_groups(world, item.model, item.key, item.architecture, goal, engine, observer)
+            groups = teaching.start()
             # further heads start as the one on top does
             state.model.groups = {**groups, **{exit_head(depth): groups[HEAD] for depth in item.exits}}
         try:
             dispatch = Dispatch(item, world, engine, account, folder, observer)
-            MethodRun(item, Cohorts(item, world, costs), dispatch, evaluator, account, state, observer).run()
+            MethodRun(item, Cohorts(item, world, costs), dispatch, teaching, evaluator, account, state, observer).run()
         except KeyboardInterrupt:
             if account.started:  # with nothing written yet, going on is starting anew
                 account.checkpoint(state)

@@ -24,7 +24,10 @@ COUNTED = (
 
 @dataclass(frozen=True)
 class Totals:
-    """Sums over trips; every `wasted_` number is part of the number of the same name."""
+    """Sums over trips; every `wasted_` number is part of the number of the same name.
+
+    Those of a method are its rounds', and what its lessons take of the server.
+    """
 
     tokens: int = 0
     """Of all plans, padding included."""

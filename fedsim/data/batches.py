@@ -1,5 +1,7 @@
 """Which samples make up a batch, decided from lengths alone: the same for pricing and for training."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fedsim.data.work import IntArray, Work
@@ -31,6 +33,12 @@ def compose(lengths: IntArray, local: Local, longest: int, rng: np.random.Genera
         cut = [np.sort(order[i : i + size]) for i in range(0, n, size)]
         batches += [cut[i] for i in rng.permutation(len(cut))]
     return batches[: local.max_batches]
+
+
+def draws(samples: IntArray, steps: int, batch_samples: int, rng: np.random.Generator) -> Iterator[IntArray]:
+    """Batches of a training that is counted in steps: each is drawn from all samples, without repeats."""
+    for _ in range(steps):
+        yield rng.choice(samples, min(batch_samples, len(samples)), replace=False)
 
 
 def measure(

@@ -26,6 +26,13 @@ class Objective:
     """MLM: compute the vocabulary logits at every position."""
     width: int = 0
     """Every batch is padded to this many tokens; 0: to its longest sample."""
+    attended: bool = False
+    """MLM: compute the vocabulary logits at every token that is not padding, for a teacher's to be compared with."""
+
+    @property
+    def masked_positions(self) -> bool:
+        """MLM at masked positions alone."""
+        return self.kind == "mlm" and not (self.all_positions or self.attended)
 
 
 @dataclass(frozen=True)
@@ -64,7 +71,7 @@ class Examples:
     def counts(self, samples: IntArray) -> IntArray | None:
         """Positions that the head is evaluated at in each sample; None: at all, padding included."""
         given = self.tokens.targets
-        if self.objective.kind == "mlm" and given is not None and not self.objective.all_positions:
+        if self.objective.masked_positions and given is not None:
             return np.array([np.count_nonzero(given[int(i)] != IGNORED) for i in samples], np.int64)
         return counts(self.objective, self.lengths(samples))
 
@@ -94,6 +101,8 @@ class Examples:
             ids = hidden
         if objective.all_positions:
             return NumpyBatch(ids, lengths, None, targets)
+        if objective.attended:
+            chosen = np.flatnonzero(np.arange(width) < lengths[:, None])
         return NumpyBatch(ids, lengths, chosen, targets[chosen])
 
 
@@ -119,7 +128,7 @@ def counts(objective: Objective, lengths: IntArray) -> IntArray | None:
         return np.ones(len(lengths), np.int64)
     if objective.kind == "tokens" or objective.all_positions:
         return None
-    return batches.mask_counts(lengths, objective.mask_fraction)
+    return lengths if objective.attended else batches.mask_counts(lengths, objective.mask_fraction)
 
 
 def _widened(batch: NumpyBatch, width: int, pad: int) -> NumpyBatch:

@@ -1,7 +1,7 @@
 """A host stands in for many clients, one block at a time."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from itertools import chain, islice
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedsim import rng
 from fedsim.cost.memory import peak_polynomial
-from fedsim.data.batches import compose
+from fedsim.data.batches import compose, draws
 from fedsim.data.held_out import held_out
 from fedsim.data.objective import Examples
 from fedsim.data.partition import Shards
@@ -21,6 +21,7 @@ from fedsim.engine.disk import Disk, private
 from fedsim.engine.tasks import (
     IMPORTANCE,
     BlockSum,
+    CentralTask,
     ClientCounts,
     ClientReport,
     ClientWork,
@@ -30,7 +31,6 @@ from fedsim.engine.tasks import (
     Measured,
     MeasureTask,
     Pretrained,
-    PretrainTask,
     Result,
     Task,
     TrainBlock,
@@ -41,9 +41,10 @@ from fedsim.engine.uplink import deliver
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel
-from fedsim.plan import CONTROL, group, layer
+from fedsim.plan import CONTROL, TEACHER, group, layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.control import Control
+from fedsim.training.distillation import Taught
 from fedsim.training.evaluate import Found, count, count_exits
 from fedsim.training.importance import head_importance
 from fedsim.training.split import NotFinite
@@ -101,8 +102,8 @@ class Host:
             if isinstance(task, EvaluateClients):
                 each = tuple(self._evaluate_clients(task))
                 return ClientCounts(task.index, time.perf_counter() - start, self.name, each)
-            if isinstance(task, PretrainTask):
-                groups, loss = self._pretrain(task)
+            if isinstance(task, CentralTask):
+                groups, loss = self._central(task)
                 return Pretrained(task.index, time.perf_counter() - start, self.name, groups, loss)
             if isinstance(task, MeasureTask):
                 memory = peak_polynomial(task.shape, task.optimizer)
@@ -116,11 +117,12 @@ class Host:
             batches, named = partial(self._batches, world, task), self._named(task)
             found, how = Together(task, task.split, model, named, batches, world.seed, self.autocast).run()
             return {name: flat.cpu().numpy().copy() for name, flat in found.items()}, how
+        loss_of = self._loss(task, model)
         sums: dict[str, Tensor] = {}
         reports = []
         for work in task.clients:
             try:
-                update = self._client(model, task, work)
+                update = self._client(model, task, work, loss_of)
                 finite = all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values())
                 arrived = deliver(model, task, work, self._named(task)) if finite else None
             except NotFinite as error:
@@ -147,7 +149,9 @@ class Host:
             reports.append(ClientReport(work.client, "completed", update.loss, "", length, *cut))
         return {name: total.cpu().numpy() for name, total in sums.items()}, tuple(reports)
 
-    def _client(self, model: LocalModel, task: TrainBlock, work: ClientWork) -> Update:
+    def _client(
+        self, model: LocalModel, task: TrainBlock, work: ClientWork, loss_of: Callable[[Batch], Tensor]
+    ) -> Update:
         world, named = open_world(task.world), self._named(task)
         disk = Disk.open(ClientStore(task.state_folder), task, work)
         model.load({**named, **disk.private}, work.slots, task.window)
@@ -168,6 +172,7 @@ class Host:
             recipe=task.recipe,
             corrections=control.corrections if control else (),
             cut=None if task.split is None else task.split.cut,
+            loss_of=loss_of,
         )
         if control:
             after = {group(name, work.slots): part.flat for name, part in model.trained.items()}
@@ -224,17 +229,16 @@ class Host:
             batches = held_out(examples, samples, task.batch_samples, longest, world.seed)
             yield count(model, (as_batch(batch, self.device) for batch in batches))[0]
 
-    def _pretrain(self, task: PretrainTask) -> tuple[dict[str, FloatArray], float]:
+    def _central(self, task: CentralTask) -> tuple[dict[str, FloatArray], float]:
         world, config = open_world(task.world), task.config
         model, longest = self._model(task.shape), task.shape.architecture.max_positions
         model.load(self._named(task), tuple(range(task.shape.depth)))
         examples = Examples(world.tokens, task.objective)
-        draw, masks = rng.stream(world.seed, "pretrain", "batches"), rng.stream(world.seed, "pretrain", "masks")
-        torch.manual_seed(rng.integer(world.seed, "dropout", "pretrain"))
+        draw, masks = (rng.stream(world.seed, task.purpose, what) for what in ("batches", "masks"))
+        torch.manual_seed(rng.integer(world.seed, "dropout", task.purpose))
 
         def batches() -> Iterator[Batch]:
-            for _ in range(config.steps):
-                chosen = draw.choice(task.samples, min(config.batch_samples, len(task.samples)), replace=False)
+            for chosen in draws(task.samples, config.steps, config.batch_samples, draw):
                 yield as_batch(examples.batch(chosen, longest, masks), self.device)
 
         warm, steps = config.warmup_steps, config.steps
@@ -247,9 +251,18 @@ class Host:
             clip_norm=config.clip_norm,
             autocast=self.autocast,
             schedule=factors,
+            loss_of=self._loss(task, model),
         )
         trained = {_group(name): part.flat.cpu().numpy().copy() for name, part in model.parts.items()}
         return trained, update.loss
+
+    def _loss(self, task: Task, model: LocalModel) -> Callable[[Batch], Tensor]:
+        """A student's loss takes its teacher, which is among the task's groups."""
+        if task.shape.teacher is None:
+            return model.loss
+        teacher = self._model(task.shape.teacher)
+        teacher.load(teacher.unpack(self._named(task)[TEACHER]), tuple(range(task.shape.teacher.depth)))
+        return Taught(model, teacher).loss
 
     def _model(self, shape: LocalShape) -> LocalModel:
         if shape not in self._models:

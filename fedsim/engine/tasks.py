@@ -136,9 +136,11 @@ class EvaluateClients(DataTask):
 
 
 @dataclass(frozen=True)
-class PretrainTask(DataTask):
-    """Central pre-training from start to end."""
+class CentralTask(DataTask):
+    """Training in one place from start to end; a student's teacher is among the groups."""
 
+    purpose: str
+    """Names the random streams."""
     samples: IntArray
     config: Pretrain
 

@@ -2,20 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
+from fedsim.data.objective import Objective
 from fedsim.data.work import IntArray
 from fedsim.fleet.devices import Fleet, FloatArray
-from fedsim.model.architecture import Architecture, Head
+from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.base import Config, Positive, Problem
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Late, Phases
+from fedsim.scenario.phases import Late, Phases, Pretrain
 from fedsim.scenario.server import Server
 from fedsim.training.recipe import Recipe
 from fedsim.wire import PLAIN, Codec, Wire
+
+if TYPE_CHECKING:
+    from fedsim.scenario.schema import Scenario
 
 PhaseName = Literal["further_pretrain", "finetune"]
 
@@ -59,6 +63,18 @@ class Stage:
     """Clients also find out how much the loss depends on each attention head; the server takes the mean."""
     pruning: Pruning | None = None
     """Remove attention heads for good, by what the stages before have measured."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One training on the server, on the samples that belong to no client."""
+
+    name: str
+    """Names its random streams as well."""
+    objective: Objective
+    shape: LocalShape
+    """Of what is trained; a student's has its teacher beside it."""
+    config: Pretrain
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +135,10 @@ class Method(Config):
     def wire(self) -> Wire:
         """How its groups travel."""
         return Wire()
+
+    def world_problems(self, scenario: "Scenario") -> Iterator[Problem]:
+        """Options that do not fit the rest of the scenario."""
+        yield from ()
 
     def depth_problems(self, layers: int) -> Iterator[Problem]:
         """Options that do not fit a global model of this many layers."""

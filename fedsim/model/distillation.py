@@ -1,6 +1,6 @@
 """What a student learns from a frozen teacher: which of their numbers are compared, and with what weight.
 
-DistilBERT: Sanh et al. 2019 (arXiv 1910.01108), section 2. TinyBERT: Jiao et al. 2020 (arXiv 1909.10351), section 3.
+DistilBERT: Sanh et al. 2019 (arXiv 1910.01108), section 2. TinyBERT: Jiao et al. 2020 (arXiv 1909.10351).
 """
 
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class Distillation:
 
 
 def layer_map(kind: MapKind, student: int, teacher: int) -> tuple[int, ...]:
-    """g(m) for m = 1 ... `student` (TinyBERT, section 3.1 and its ablation of mapping functions).
+    """g(m) for m = 1 ... `student` (TinyBERT's mapping functions).
 
     `uniform`: g(m) = m * teacher / student; `top`: the teacher's last layers; `bottom`: its first ones.
 

@@ -124,7 +124,7 @@ def head_layout(architecture: Architecture, head: Head) -> Layout:
 
 
 def projection_layout(hidden: int, teacher_hidden: int) -> Layout:
-    """What makes a student's states comparable with its teacher's (TinyBERT, equation 8)."""
+    """What makes a student's states comparable with its teacher's (TinyBERT's W_h)."""
     return _layout(**_dense("", teacher_hidden, hidden))
 
 
@@ -136,6 +136,17 @@ def layouts(architecture: Architecture, head: Head, exits: Sequence[int] = ()) -
         **{exit_head(depth): head_layout(architecture, head) for depth in exits},
         HEAD: head_layout(architecture, head),
     }
+
+
+def packed_layout(architecture: Architecture, head: Head) -> Layout:
+    """A whole model as one group, as a teacher is sent: its groups one after the other."""
+    found = layouts(architecture, head).items()
+    return Layout(tuple((f"{group}/{name}", shape) for group, layout in found for name, shape in layout.tensors))
+
+
+def pack(groups: Groups) -> FloatArray:
+    """The vector of such a group."""
+    return np.concatenate(list(groups.values()))
 
 
 def initialise(layout: Layout, rng: np.random.Generator) -> FloatArray:

@@ -122,6 +122,12 @@ class LocalModel:
                 else:
                     part.flat.copy_(groups[name if isinstance(name, str) else layer(slot)])  # type: ignore[arg-type]
 
+    def unpack(self, flat: Tensor) -> dict[str, Tensor]:
+        """The groups of a whole model that came as one (`fedsim.model.layout.pack`)."""
+        names = [EMBEDDINGS, *(layer(i) for i in range(len(self.layers))), HEAD]
+        sizes = [part.layout.size for part in self.parts.values()]
+        return dict(zip(names, torch.split(flat, sizes), strict=True))
+
     def zero_grad(self) -> None:
         """Clear the gradients of the trained parts."""
         for part in self.parts.values():

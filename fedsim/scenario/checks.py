@@ -22,6 +22,8 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
     for key, model in _models(scenario):
         yield from _model(scenario, key, model)
     for name, method in scenario.methods.items():
+        for problem in method.world_problems(scenario):
+            yield Problem(("methods", name, *problem.key), problem.message)
         model = method.model or scenario.model
         if model.checkpoint is None:
             depth, width = method.depth_problems(model.layers), method.width_problems(model.heads, model.feed_forward)

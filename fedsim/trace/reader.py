@@ -36,6 +36,7 @@ class Run:
     rounds: "pd.DataFrame"
     evals: "pd.DataFrame"
     stages: "pd.DataFrame"
+    lessons: "pd.DataFrame"
     events: "pd.DataFrame"
 
     @property

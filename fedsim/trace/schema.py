@@ -261,6 +261,28 @@ STAGES = Table(
     round="first_round",
 )
 
+LESSONS = Table(
+    "lessons",
+    "One row for each training on the server that is a method's own: of a student, or of its teacher on the task.",
+    (
+        _METHOD,
+        _PHASE,
+        _count("round", "index", "round that it came before; -1 where that is the first"),
+        _text("lesson", "what was learned"),
+        _text("device", "device class of the server"),
+        _count("steps", "step", "optimizer steps"),
+        _count("samples", "sample", "samples of all steps, repeats included"),
+        _count("tokens", "token", "tokens of all steps, padding included"),
+        _count("real_tokens", "token", "tokens of all steps without padding"),
+        _count("flops_forward", "FLOP", "spent by the server in forward passes, a teacher's included"),
+        _count("flops_backward", "FLOP", "spent by the server in backward passes"),
+        _count("memory_bytes", "byte", "peak memory that it needs"),
+        _number("start_s", "s", "simulated time at which it started"),
+        _number("end_s", "s", "simulated time at which it ended"),
+        _number("loss", "nat", "mean training loss; null in price mode", True),
+    ),
+)
+
 EVENTS = Table(
     "events",
     "What a real clock measured, and what happened to the process that simulated. Differs from run to run.",
@@ -275,7 +297,7 @@ EVENTS = Table(
     hashed=False,
 )
 
-TABLES = {table.name: table for table in (TRIPS, ROUNDS, EVALS, STAGES, EVENTS)}
+TABLES = {table.name: table for table in (TRIPS, ROUNDS, EVALS, STAGES, LESSONS, EVENTS)}
 
 
 def markdown(table: Table) -> str:

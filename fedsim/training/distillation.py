@@ -31,7 +31,7 @@ def soft_kl(student: Tensor, teacher: Tensor, rows: Tensor | None, temperature: 
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, rows: Tensor | None, temperature: float) -> Tensor:
-    """Cross-entropy of [P, classes] logits under the teacher's distribution, mean over rows (TinyBERT, equation 10)."""
+    """Cross-entropy of [P, classes] logits under the teacher's distribution, mean over rows (TinyBERT, L_pred)."""
     wanted = functional.softmax(teacher / temperature, -1)
     return _mean(-(wanted * functional.log_softmax(student / temperature, -1)).sum(-1), rows)
 
@@ -42,12 +42,12 @@ def cosine(student: Tensor, teacher: Tensor, real: Tensor | None) -> Tensor:
 
 
 def states_mse(student: Tensor, teacher: Tensor, real: Tensor | None) -> Tensor:
-    """Squared error of [B, L, hidden] states, mean over real tokens and width (TinyBERT, equations 8 and 9)."""
+    """Squared error of [B, L, hidden] states, mean over real tokens and width (TinyBERT, L_hidn, L_embd)."""
     return _mean((student - teacher).square().mean(-1), real)
 
 
 def scores_mse(student: Tensor, teacher: Tensor, real: Tensor | None) -> Tensor:
-    """Squared error of [B, heads, L, L] raw scores, mean over heads and pairs of real tokens (TinyBERT, equation 7)."""
+    """Squared error of [B, heads, L, L] raw scores, mean over heads and pairs of real tokens (TinyBERT, L_attn)."""
     pairs = None if real is None else real[:, :, None] & real[:, None, :]
     return _mean((student - teacher).square().mean(1), pairs)
 
@@ -97,7 +97,7 @@ class Taught:
         return found | self._layers(own, its, batch.real)
 
     def _layers(self, own: Inside, its: Inside, real: Tensor | None) -> dict[str, tuple[float, Tensor]]:
-        """What is compared layer by layer (TinyBERT, equation 6), and the embeddings."""
+        """What is compared layer by layer (TinyBERT, L_model), and the embeddings."""
         d = self.distillation
         found: dict[str, tuple[float, Tensor]] = {}
         if d.embeddings > 0:

@@ -1,6 +1,6 @@
 """A client's local training."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -50,6 +50,7 @@ def train(
     recipe: Recipe | None = None,
     corrections: Sequence[Tensor] = (),
     cut: CutType | None = None,
+    loss_of: Callable[[Batch], Tensor] | None = None,
 ) -> Update:
     """Train the model in place on the batches, once each, in order.
 
@@ -65,6 +66,7 @@ def train(
         recipe: what the method adds; None: nothing.
         corrections: added to the gradient in every step, one vector for each trained part.
         cut: train client's and server's side apart, with such messages between them; each clips its own gradient.
+        loss_of: the loss of a batch; None: the model's own.
     """
     steps = build(model.trained, optimizer, learning_rate)
     if state:
@@ -91,7 +93,7 @@ def train(
             loss = step(client, server, batch, traffic)
         else:
             with context:
-                loss = model.loss(batch)
+                loss = (loss_of or model.loss)(batch)
             loss.backward()  # type: ignore[no-untyped-call]
         for part, anchor in zip(model.trained.values(), anchors, strict=bool(anchors)):
             # the gradient of the penalty, without a graph over the anchor

@@ -27,7 +27,13 @@ MEMORY = {"fedavg": 8_000_000, "light": 2_000_000, "centralized": 8_000_000}
 
 def run(**replaced: pd.DataFrame) -> Run:
     """The run; frames given by name take the place of its own."""
-    frames = {"trips": _trips(), "rounds": _rounds(), "evals": _evals(), "stages": _stages()}
+    frames = {
+        "trips": _trips(),
+        "rounds": _rounds(),
+        "evals": _evals(),
+        "stages": _stages(),
+        "lessons": _table("lessons"),
+    }
     methods = {"methods": dict.fromkeys(TRIPS)}
     return Run(Path("a-run"), methods, methods, **{**frames, "events": _table("events"), **replaced})
 
