@@ -31,8 +31,10 @@ class Downlink:
             version, values, layout = model.versions[name], model.groups[name], model.layouts[name]
             self._engine.publish(self.exact + name, version, values)
             if self.received != self.exact:
-                payload = self._codec.encode(values, layout, rng.stream(self._seed, "codec", "download", name, version))
-                self._engine.publish(self.received + name, version, self._codec.decode(payload, layout))
+                draw = rng.stream(self._seed, "codec", "download", name, version)
+                # a group that is not used at present is empty, and there is nothing to encode in it
+                got = self._codec.decode(self._codec.encode(values, layout, draw), layout) if layout.size else values
+                self._engine.publish(self.received + name, version, got)
             if CONTROL + name in server:
                 self._engine.publish(self.received + CONTROL + name, version, server[CONTROL + name])
 

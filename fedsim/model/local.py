@@ -124,7 +124,7 @@ class LocalModel:
 
     def unpack(self, flat: Tensor) -> dict[str, Tensor]:
         """The groups of a whole model that came as one (`fedsim.model.layout.pack`)."""
-        names = [EMBEDDINGS, *(layer(i) for i in range(len(self.layers))), HEAD]
+        names = [layer(name) if isinstance(name, int) else name for name in self.parts]
         sizes = [part.layout.size for part in self.parts.values()]
         return dict(zip(names, torch.split(flat, sizes), strict=True))
 

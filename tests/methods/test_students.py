@@ -4,22 +4,24 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
 
 import fedsim
 from fedsim import Run, central
 from fedsim.cost.flops import flops
+from fedsim.engine.base import Engine
 from fedsim.engine.inline import InlineEngine
 from fedsim.errors import UserError
-from fedsim.methods.distilbert import DistilBERT
-from fedsim.methods.tinybert import TinyBERT
+from fedsim.methods.distilbert import DistilBERT, DistilBERTGeneral, DistilBERTTask
+from fedsim.methods.tinybert import TinyBERT, TinyBERTGeneral, TinyBERTTask
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.layout import initialise, layouts, pack, packed_layout
 from fedsim.model.pretrained import write
@@ -28,12 +30,16 @@ from fedsim.observe.observer import Silent
 from fedsim.phases import prepare
 from fedsim.plan import PROJECTION, TEACHER, full
 from fedsim.rng import stream
+from fedsim.scenario.base import Config
 from fedsim.scenario.explain import explain
 from fedsim.scenario.schema import Scenario
 from fedsim.teaching import Teaching
 from fedsim.world import build
 from tests import runs
-from tests.runs import small
+from tests.runs import Dying, Killed, Lent, hashes, small
+
+from .. import markdown
+from ..test_same_bits import Pools
 
 BERT_BASE = Architecture("bert", 30522, 768, 12, 12, 3072, 512, 0.1)
 MLM, TOPICS = Head("mlm"), Head("pooler", 3)
@@ -300,6 +306,43 @@ def test_only_what_learns_is_sent(ended: tuple[Run, Run]) -> None:
     assert not any(TEACHER in names for names in rounds.trained_groups)
 
 
+# --- the same bits
+
+KEPT = ("distil_server", "tiny_clients", "tiny_both")
+
+
+@pytest.fixture
+def cold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing that the server has trained is found in the cache."""
+    monkeypatch.setenv("FEDSIM_CACHE", str(tmp_path / "cache"))
+
+
+def own_hashes(run: Run) -> dict[str, tuple[str | None, str]]:
+    return {name: found for name, found in hashes(run.summary).items() if name in KEPT}
+
+
+@pytest.mark.slow
+def test_on_two_hosts(ended: tuple[Run, Run], cold: None, world: Path, tmp_path: Path, pools: Pools) -> None:
+    def engine() -> Engine:
+        return Lent(pools(2), str(tmp_path))
+
+    summary = runs.run(small(METHODS), world, tmp_path / "run", engine, methods=KEPT)
+    assert hashes(summary) == own_hashes(ended[0])
+
+
+@pytest.mark.parametrize("results", [(2, 5), (9, 12)])
+def test_killed_and_resumed(
+    ended: tuple[Run, Run], cold: None, world: Path, tmp_path: Path, results: tuple[int, int]
+) -> None:
+    """Between lessons, and in the rounds after them."""
+    out = tmp_path / "run"
+    with pytest.raises(Killed):
+        runs.run(small(METHODS), world, out, lambda: Dying(InlineEngine(), 14 + results[0]), methods=KEPT)
+    with pytest.raises(Killed):
+        runs.resume(out, lambda: Dying(InlineEngine(), 14 + results[1]))
+    assert hashes(runs.resume(out)) == own_hashes(ended[0])
+
+
 # --- what the server leaves
 
 
@@ -335,6 +378,31 @@ def test_distillation_on_the_server_is_training_on_the_public_share(world: Path,
     (lesson,) = item.general
     assert int(central.work(made, lesson).samples[0]) == 8
     assert pack({"a": np.ones(2, np.float32), "b": np.zeros(1, np.float32)}).tolist() == [1.0, 1.0, 0.0]
+
+
+# --- the pages
+
+
+def keys(section: type[Config], prefix: str = "") -> Iterator[tuple[str, object, tuple[str, ...]]]:
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, Config):
+            yield from keys(kind, f"{name}.")
+        else:
+            yield f"{prefix}{name}", field.default, get_args(kind) if get_origin(kind) is Literal else ()
+
+
+@pytest.mark.parametrize(
+    ("page", "sections"),
+    [("distilbert", (DistilBERTGeneral, DistilBERTTask)), ("tinybert", (TinyBERTGeneral, TinyBERTTask))],
+)
+def test_the_pages_list_exactly_the_keys_of_their_sections(page: str, sections: tuple[type[Config], ...]) -> None:
+    tables = [t for t in markdown.tables(markdown.ROOT / f"docs/methods/{page}.md") if t.header[0] == "key"]
+    for table, section in zip(tables, sections, strict=True):
+        rows = {name.strip("`"): (yaml.safe_load(default.strip("`")), text) for name, default, text in table.rows}
+        wanted = {name: (default, choices) for name, default, choices in keys(section)}
+        assert {name: row[0] for name, row in rows.items()} == {name: own[0] for name, own in wanted.items()}
+        assert all(f"`{choice}`" in rows[name][1] for name, (_, choices) in wanted.items() for choice in choices)
 
 
 # --- refusals
