@@ -230,6 +230,8 @@ def _numbers(model: Model) -> Architecture:
 
 
 def _copy_faults(teacher: Architecture, student: Architecture) -> Iterator[str]:
+    if teacher.kept_heads:
+        yield "copies the teacher (`model`), some of whose heads are pruned: set it to random"
     for name in ("vocabulary", "hidden", "heads", "feed_forward", "max_positions"):
         own, its = getattr(student, name), getattr(teacher, name)
         if own != its:

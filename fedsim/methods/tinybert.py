@@ -44,7 +44,9 @@ class LayerLosses(Config):
 
     def misfits(self, teacher: Architecture, student: Architecture) -> Iterator[Problem]:
         """A layer for every layer, a weight for every layer, a head for every head."""
-        if self.attention != "off" and student.heads != teacher.heads:
+        if self.attention != "off" and (teacher.kept_heads or student.kept_heads):
+            yield Problem(("loss", "attention"), "compares head by head, and some heads are pruned; set it to off")
+        elif self.attention != "off" and student.heads != teacher.heads:
             fault = f"compares head by head: the teacher has {teacher.heads} heads, the student {student.heads}"
             yield Problem(("loss", "attention"), f"{fault}; set it to off, or give both the same")
         for name, listed in (("layers", self.layers), ("layer_weights", self.layer_weights)):
@@ -156,12 +158,11 @@ class TinyBERT(Student):
         """Of BERT-base 4 layers, 312 and 1200 wide, or 6 layers; the depth divides the teacher's, heads are as many."""
         most = max(1, teacher.layers // (3 if self.size == 4 else 2))
         layers = next(depth for depth in range(most, 0, -1) if teacher.layers % depth == 0)
+        whole = replace(teacher, layers=layers, kept_heads=None)
         if self.size == 6:
-            return replace(teacher, layers=layers)
+            return whole
         hidden = teacher.heads * max(1, round(13 * teacher.hidden / (32 * teacher.heads)))
-        return replace(
-            teacher, layers=layers, hidden=hidden, feed_forward=max(1, round(25 * teacher.feed_forward / 64))
-        )
+        return replace(whole, hidden=hidden, feed_forward=max(1, round(25 * teacher.feed_forward / 64)))
 
     def problems(self) -> Iterator[Problem]:
         """A model of one's own has its sizes."""

@@ -105,6 +105,20 @@ def test_depths_of_tinybert_divide_the_teachers(layers: int, size: Any, wanted: 
     assert TinyBERT(size=size).sizes(replace(BERT_BASE, layers=layers)).layers == wanted
 
 
+def test_pruned_teachers_have_whole_students_and_cannot_be_compared_head_by_head() -> None:
+    pruned = replace(BERT_BASE, kept_heads=(11, *[12] * 11))
+    for method in (DistilBERT(), TinyBERT(), TinyBERT(size=6)):
+        student = method.sizes(pruned)
+        assert student.kept_heads is None
+        assert student == method.sizes(BERT_BASE)
+    told = [problem.message for problem in DistilBERT().misfits(pruned, DistilBERT().sizes(pruned))]
+    assert told == ["copies the teacher (`model`), some of whose heads are pruned: set it to random"]
+    compared = TinyBERT.model_validate({"general": CLIENTS})
+    (fault,) = compared.misfits(pruned, compared.sizes(pruned))
+    assert fault.key == ("general", "loss", "attention")
+    assert fault.message == "compares head by head, and some heads are pruned; set it to off"
+
+
 def test_copied_layers_are_those_of_the_published_script() -> None:
     assert skipped(6, 12) == (0, 2, 4, 7, 9, 11)
     assert (skipped(1, 4), skipped(2, 4), skipped(3, 4), skipped(4, 4)) == ((0,), (0, 3), (0, 2, 3), (0, 1, 2, 3))
