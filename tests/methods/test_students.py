@@ -106,7 +106,7 @@ def test_depths_of_tinybert_divide_the_teachers(layers: int, size: Any, wanted: 
 
 
 def test_pruned_teachers_have_whole_students_and_cannot_be_compared_head_by_head() -> None:
-    pruned = replace(BERT_BASE, kept_heads=(11, *[12] * 11))
+    pruned = replace(BERT_BASE, kept_heads=(tuple(range(11)), *[tuple(range(12))] * 11))
     for method in (DistilBERT(), TinyBERT(), TinyBERT(size=6)):
         student = method.sizes(pruned)
         assert student.kept_heads is None
