@@ -12,7 +12,9 @@ from fedsim import rng
 from fedsim.data.work import IntArray
 from fedsim.errors import UserError, choose
 from fedsim.fleet import catalog, files
-from fedsim.scenario.fleet import CatalogFleet, FileFleet
+from fedsim.fleet.deal import deal, largest_remainder
+from fedsim.fleet.readers import fcc, fedscale
+from fedsim.scenario.fleet import CatalogFleet, FedScaleFleet, FileFleet, Links
 from fedsim.scenario.fleet import Fleet as FleetSpec
 
 Codes = npt.NDArray[np.int16]
@@ -72,7 +74,10 @@ def build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
     """
     match spec.source:
         case CatalogFleet() as source:
-            return _draw(source, spec.clients, seed)
+            fleet = _draw(source, spec.clients, seed)
+            return fleet if source.links is None else _linked(fleet, source.links, base, seed)
+        case FedScaleFleet() as source:
+            return _fedscale(source, base, spec.clients)
         case FileFleet() as source:
             return _read(base / source.path, spec.clients)
 
@@ -87,8 +92,12 @@ def of_class(device: str, network: str = "datacenter", key: str | None = None) -
         raise _unknown("device", device, catalog.devices(), key)
     if network not in catalog.networks():
         raise _unknown("network", network, catalog.networks(), key)
+    return _alike(device, network, 1)
+
+
+def _alike(device: str, network: str, clients: int) -> Fleet:
     source = CatalogFleet(devices={device: 1.0}, networks={network: 1.0}, speed_sigma=0.0, bandwidth_sigma=0.0)
-    return _draw(source, clients=1, seed=0)
+    return _draw(source, clients, seed=0)
 
 
 def _draw(source: CatalogFleet, clients: int, seed: int) -> Fleet:
@@ -136,21 +145,38 @@ def _unknown(kind: str, name: str, known: Collection[str], key: str | None) -> U
     return UserError(f"no {kind} class is called '{name}'; {choose(name, known)}", key=key)
 
 
-def largest_remainder(shares: FloatArray, total: int) -> IntArray:
-    """Whole counts in proportion to `shares` [classes] that sum to `total`; each is off by less than one."""
-    # Divided by the largest first: the sum of very large shares would overflow.
-    shares = shares / shares.max()
-    quotas = shares / shares.sum() * total
-    counts: IntArray = np.floor(quotas).astype(np.int64)
-    rest = total - int(counts.sum())
-    counts[np.argsort(counts - quotas, kind="stable")[:rest]] += 1
-    return counts
-
-
 def _spread(sigma: float, what: str, clients: int, seed: int) -> FloatArray:
     """Log-normal factors with median 1."""
     factors: FloatArray = np.exp(sigma * rng.stream(seed, "fleet", what).standard_normal(clients))
     return factors
+
+
+def _linked(fleet: Fleet, links: Links, base: Path, seed: int) -> Fleet:
+    """The fleet with measured connections, dealt at random."""
+    measured = fcc.read(base / links.download, base / links.upload, base / links.latency, "fleet.source.links")
+    own = deal("links", "random", len(measured), len(fleet), seed)
+    return replace(
+        fleet,
+        downlink_bits_per_s=measured.downlink_bits_per_s[own],
+        uplink_bits_per_s=measured.uplink_bits_per_s[own],
+        latency_s=measured.latency_s[own],
+    )
+
+
+def _fedscale(source: FedScaleFleet, base: Path, clients: int) -> Fleet:
+    for kind, name, known in (
+        ("device", source.device, catalog.devices().keys()),
+        ("network", source.network, catalog.networks().keys()),
+    ):
+        if name not in known:
+            raise _unknown(kind, name, known, f"fleet.source.{kind}")
+    measured = fedscale.capacity(base / source.path, clients, "fleet.source.path")
+    return replace(
+        _alike(source.device, source.network, clients),
+        flops_per_s=source.sample_flops / measured.sample_s,
+        downlink_bits_per_s=measured.bits_per_s,
+        uplink_bits_per_s=measured.bits_per_s * source.uplink_share,
+    )
 
 
 def _read(path: Path, clients: int) -> Fleet:

@@ -14,7 +14,8 @@ from pydantic import Field
 from fedsim import rng
 from fedsim.data.work import IntArray
 from fedsim.errors import UserError, choose
-from fedsim.fleet.devices import Fleet, FloatArray, largest_remainder
+from fedsim.fleet.deal import largest_remainder
+from fedsim.fleet.devices import Fleet, FloatArray
 from fedsim.methods.base import Federated, Fit, Stage
 from fedsim.scenario.base import Config, Positive, Problem, Text, Whole
 

@@ -6,12 +6,23 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from fedsim.scenario.base import Config, Count, Positive, Problem
+from fedsim.scenario.base import Config, Count, Positive, Problem, Text
 
 Shares = Annotated[dict[str, Positive], Field(min_length=1)]
 Spread = Annotated[float, Strict(), Field(ge=0.0, le=5.0)]
 
 FLEET_FILES = (".csv", ".parquet")
+
+
+class Links(Config):
+    """Connections of American homes, from the FCC's Measuring Broadband America; each client has one of them."""
+
+    download: Path
+    """Its `curr_httpgetmt.csv`; relative to the scenario, as the others."""
+    upload: Path
+    """Its `curr_httppostmt.csv`."""
+    latency: Path
+    """Its `curr_udplatency.csv` or `curr_ping.csv`."""
 
 
 class CatalogFleet(Config):
@@ -26,6 +37,13 @@ class CatalogFleet(Config):
     """Log-normal spread of speed inside a device class (median kept)."""
     bandwidth_sigma: Spread = 0.35
     """Log-normal spread of both bandwidths inside a network class (median kept)."""
+    links: Links | None = None
+    """Measured bandwidths and latencies in place of those of the network classes, which keep the radio's power."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Measured connections have a spread of their own."""
+        if self.links is not None and self.changed("bandwidth_sigma"):
+            yield Problem(("bandwidth_sigma",), "is not used where `links` give every client a measured connection")
 
 
 class FileFleet(Config):
@@ -41,10 +59,26 @@ class FileFleet(Config):
             yield Problem(("path",), f"'{self.path}' must end in {' or '.join(FLEET_FILES)}")
 
 
+class FedScaleFleet(Config):
+    """Devices of FedScale's `client_device_capacity`, a pickle, which is read as data; client i is its i-th device."""
+
+    kind: Literal["fedscale"] = "fedscale"
+    path: Path
+    """The file; relative to the scenario."""
+    sample_flops: Positive
+    """FLOPs of a forward pass on one sample of the model that its times were measured with."""
+    device: Text
+    """Class of the catalogue whose memory and power all devices have."""
+    network: Text
+    """Class of the catalogue whose latency and radio all devices have."""
+    uplink_share: Annotated[float, Strict(), Field(gt=0.0, le=1.0)] = 1.0
+    """Uplink as a share of the file's bandwidth; 1.0, as FedScale has it, makes both directions alike."""
+
+
 class Fleet(Config):
     """All registered devices."""
 
     clients: Count
     """Number of registered clients."""
-    source: Annotated[CatalogFleet | FileFleet, Field(discriminator="kind")] = CatalogFleet()
+    source: Annotated[CatalogFleet | FileFleet | FedScaleFleet, Field(discriminator="kind")] = CatalogFleet()
     """Where the devices' numbers come from."""

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from fedsim.errors import UserError
 from fedsim.fleet import Fleet, build, catalog, of_class
-from fedsim.fleet.devices import largest_remainder
+from fedsim.fleet.deal import largest_remainder
 from fedsim.scenario.fleet import CatalogFleet
 from fedsim.scenario.fleet import Fleet as FleetSpec
 

@@ -4,7 +4,7 @@ from fedsim.fleet.availability.base import Always, Availability, next_s
 from fedsim.fleet.availability.conditions import AllOf
 from fedsim.fleet.availability.local_time import LocalTime, local_offsets_s
 from fedsim.fleet.availability.markov import Markov, Stretch
-from fedsim.fleet.availability.recorded import Intervals, Recorded, assign
+from fedsim.fleet.availability.recorded import Intervals, Recorded
 
 __all__ = [
     "AllOf",
@@ -15,7 +15,6 @@ __all__ = [
     "Markov",
     "Recorded",
     "Stretch",
-    "assign",
     "local_offsets_s",
     "next_s",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 from fedsim import rng
 from fedsim.data.work import IntArray
 from fedsim.fleet.availability.base import BoolArray, FloatArray
-from fedsim.fleet.devices import largest_remainder
+from fedsim.fleet.deal import largest_remainder
 
 DAY_S = 86_400.0
 

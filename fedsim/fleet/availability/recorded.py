@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 
-from fedsim import rng
 from fedsim.data.work import IntArray
 from fedsim.fleet.availability.base import BoolArray, FloatArray, span_s
 
@@ -136,20 +135,3 @@ class Recorded:
         place = low - 1
         ends_s = np.append(data.end_s, -np.inf)
         return (place >= data.offsets[own]) & (rest_s < ends_s[place]), place, rest_s
-
-
-def assign(how: Literal["listed", "random"], recordings: int, clients: int, seed: int) -> IntArray:
-    """Which recording each client lives through, [clients]; each is used about equally often.
-
-    Args:
-        how: `listed`: client i has recording i, and from the first again where they are used up; `random`: the same
-            in an order drawn from the seed, anew each time they are used up.
-        recordings: Number of recordings.
-        clients: Number of clients.
-        seed: The scenario's seed.
-    """
-    if how == "listed":
-        return np.arange(clients, dtype=np.int64) % recordings
-    draw = rng.stream(seed, "fleet", "recordings")
-    turns = [draw.permutation(recordings) for _ in range(-(-clients // recordings))]
-    return np.concatenate(turns)[:clients].astype(np.int64)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedsim.fleet.availability import Intervals, Recorded, assign
+from fedsim.fleet.availability import Intervals, Recorded
 from fedsim.fleet.availability.recorded import Overlap
 
 Spans = list[tuple[float, float]]
@@ -130,13 +130,3 @@ def test_what_is_said_of_the_future_comes_true(now_s: float, start_s: float, len
     process, device = one([(start_s, start_s + length_s)], 3 * (start_s + length_s)), np.array([0])
     there, until, after = asked(process, now_s)
     assert bool(process.at(device, now_s + until + after)[0]) is not there
-
-
-def test_recordings_are_dealt_in_turn_or_at_random() -> None:
-    assert assign("listed", 3, 7, seed=0).tolist() == [0, 1, 2, 0, 1, 2, 0]
-    dealt = assign("random", 10, 35, seed=4)
-    assert sorted(dealt[:10]) == sorted(dealt[10:20]) == list(range(10))
-    assert np.bincount(dealt).tolist().count(4) == 5
-    assert dealt[:10].tolist() != dealt[10:20].tolist()
-    assert np.array_equal(dealt, assign("random", 10, 35, seed=4))
-    assert not np.array_equal(dealt, assign("random", 10, 35, seed=5))

@@ -1,0 +1,1 @@
+"""Recordings of real devices and networks, in the formats in which others published them."""
