@@ -40,7 +40,7 @@ MISTAKES = [
     Mistake("kind: adamw", "kind: adam", 22, "phases.finetune.local.optimizer.kind", "allowed: adamw, sgd"),
     Mistake("kind: docstrings", "kind: docs", 5, "data.corpus.kind", "allowed: declared, docstrings, files, hub"),
     Mistake("kind: iid", "kind: idd", 7, "data.partition.kind", "unknown kind 'idd'; did you mean 'iid'?"),
-    Mistake("kind: catalog", "kind: 4", 13, "fleet.source.kind", "allowed: catalog, file"),
+    Mistake("kind: catalog", "kind: 4", 13, "fleet.source.kind", "allowed: catalog, fedscale, file"),
     Mistake("kind: fedavg", "kind: fedsgd", 28, "methods.light.kind", "allowed: centralized, "),
     Mistake("  fedavg:\n", "  fedavgg:\n", 26, "methods.fedavgg", "needs a `kind`; did you mean 'fedavg'?"),
     Mistake("{kind: inline}", "{kind: inline, gpu: 1}", 29, "engine.gpu", "unknown key"),
