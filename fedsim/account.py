@@ -126,8 +126,8 @@ class Account:
     ) -> None:
         """Write down what each plan of a stage trains and what it costs a device, as seen in its first round."""
         head, work, alone = turn.goal.head, cohort.work, CENTRAL in cohort.clients
-        whole, present = LocalShape.of(architecture, head, full(architecture.layers)), model.architecture(architecture)
-        codec = turn.phase.wire.download
+        whole = LocalShape.of(architecture, turn.phase.head, full(architecture.layers))
+        present, codec = model.architecture(architecture), turn.phase.wire.download
         for number, plan in enumerate(turn.stage.plans):
             shape = LocalShape.of(present, head, plan)
             cost, shape = costs.of(turn, plan, shape), on_client(shape, plan.split)

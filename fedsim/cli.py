@@ -109,6 +109,24 @@ def compare(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) ->
 
 
 @app.command()
+def paper(
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="Leave out for all of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="A JSON list of rows on stdout.")] = False,
+) -> None:
+    """Headline figures of published papers beside ours, from the accounts that price a run."""
+    from fedsim.papers.base import chosen
+    from fedsim.report.layout import draw
+    from fedsim.report.papers import comparison, records
+
+    papers = chosen(name)
+    if as_json:
+        _print_json(records(papers))
+        return
+    for found in papers.values():
+        draw(console(), comparison(found))
+
+
+@app.command()
 def schema() -> None:
     """The JSON Schema of scenario files."""
     from fedsim.scenario.editor import json_schema

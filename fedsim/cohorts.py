@@ -50,9 +50,11 @@ class Cohorts:
             draw = rng.stream(self.world.scenario.seed, "relay", turn.phase.name, turn.phase_round)
             clients = draw.permutation(clients)
         examples = self.world.examples(turn.phase.trained)
-        rows = np.array([measure(*self._batches(turn, examples, int(client))) for client in clients])
+        own = [self._batches(turn, examples, int(client)) for client in clients]
+        sizes = np.array([len(lengths) for lengths, *_ in own], np.int64)
+        rows = np.array([measure(*of) for of in own])
         if self.central is not None:
-            return self._pooled(turn, clients, rows, self.central, model)
+            return self._pooled(turn, clients, sizes, rows, self.central, model)
         work, devices = as_work(rows), self.world.fleet.take(clients)
         options = [self._option(turn, i, clients, work, model, pools) for i in range(len(turn.stage.plans))]
         plan = np.zeros(len(clients), np.int64)
@@ -67,7 +69,7 @@ class Cohorts:
         needed = np.stack([option[1] for option in options])[plan, np.arange(len(clients))]
         prices = chosen([option[2] for option in options], plan)
         windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
-        cohort = Cohort(clients, shards, devices, wanted, work, work, plan, slots, needed, prices, windows)
+        cohort = Cohort(clients, shards, devices, wanted, sizes, work, work, plan, slots, needed, prices, windows)
         if split is not None and split.body == "lockstep":
             return replace(cohort, steps_s=self._steps_s(turn, examples, clients, devices, model))
         part = turn.phase.config.participation
@@ -101,8 +103,8 @@ class Cohorts:
         self, turn: Turn, examples: Lengths, client: int
     ) -> tuple[IntArray, IntArray | None, list[IntArray], int, int]:
         """Lengths and head positions of a client's samples, its batches, and their padding: as `measure` takes."""
-        samples, longest = self.world.samples(client), self.prepared.architecture.max_positions
-        lengths = examples.lengths(samples)
+        samples = self.world.samples(client, turn.phase.config.step(turn.phase_round))
+        lengths, longest = examples.lengths(samples), self.prepared.architecture.max_positions
         draw = rng.stream(self.world.scenario.seed, "batches", turn.phase.name, turn.phase_round, client)
         batches = compose(lengths, turn.phase.config.local, longest, draw)
         return lengths, examples.counts(samples), batches, longest, turn.phase.objective.width
@@ -155,16 +157,18 @@ class Cohorts:
         key = (turn.phase.name, turn.phase_round, client)
         return plan.layers.slots(rng.stream(self.world.scenario.seed, "slots", *key) if plan.layers.draw else None)
 
-    def _pooled(self, turn: Turn, clients: IntArray, rows: IntArray, machine: Fleet, model: GlobalModel) -> Cohort:
+    def _pooled(
+        self, turn: Turn, clients: IntArray, sizes: IntArray, rows: IntArray, machine: Fleet, model: GlobalModel
+    ) -> Cohort:
         """One member that has everybody's data, and neither sends nor receives."""
         row = rows.sum(0)
         row[6:] = rows[np.argmax(rows[:, 6] * rows[:, 7]), 6:]
         (plan,), work, nothing = turn.stage.plans, as_work(row[None]), np.zeros(1, np.int64)
         prices = replace(price(self._cost(turn, plan, model), work, nothing), upload_bytes=nothing)
         needed = np.ones((1, len(model.names)), bool)
-        shards, slots = (tuple(map(int, clients)),), (plan.layers.slots(),)
+        shards, slots, size = (tuple(map(int, clients)),), (plan.layers.slots(),), np.array([sizes.sum()])
         whole = np.zeros(1, np.int32)
-        return Cohort(np.array([CENTRAL]), shards, machine, 1, work, work, nothing, slots, needed, prices, whole)
+        return Cohort(np.array([CENTRAL]), shards, machine, 1, size, work, work, nothing, slots, needed, prices, whole)
 
     def _cost(self, turn: Turn, plan: Plan, model: GlobalModel) -> PlanCost:
         present = model.architecture(self.prepared.architecture)

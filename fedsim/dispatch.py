@@ -121,8 +121,7 @@ class Dispatch:
         """A member's weight in the mean; partial work counts for as much of its samples as it has got through."""
         if self.weighting == "uniform":
             return 1.0
-        sizes = self.world.sizes()
-        own = float(sum(int(sizes[shard]) for shard in cohort.shards[index]))
+        own = float(cohort.sizes[index])
         done, planned = int(cohort.work.samples[index]), int(cohort.planned.samples[index])
         return own if done == planned else own * done / planned
 
@@ -157,7 +156,8 @@ class Dispatch:
                         shards=cohort.shards[i],
                         slots=cohort.slots[i],
                         shares={**own[int(cohort.clients[i])], **self._control_shares(turn, plan, cohort.slots[i])},
-                        state_round=int(kept[cohort.clients[i]]),
+                        state_round=(left := int(kept[cohort.clients[i]])),
+                        copied=phase.copied(turn.stage_index, left) if left >= phase.first_round else {},
                         batches=int(cohort.work.batches[i]),
                     )
                     for i in members
@@ -180,6 +180,7 @@ class Dispatch:
                         phase_round=turn.phase_round,
                         clients=clients,
                         local=phase.config.local,
+                        step=phase.config.step(turn.phase_round),
                         learning_rate=phase.learning_rate,
                         recipe=phase.recipe,
                         wire=phase.wire,

@@ -148,7 +148,7 @@ class MethodRun:
     def _begun(self, turn: Turn) -> tuple[GlobalModel, ServerState]:
         """Model and server as the round finds them: a stage may begin with other groups, a phase with another head."""
         before, goal = self.state.model, turn.goal
-        if turn.round != turn.stage_first or turn.stage.continues:
+        if turn.round != turn.stage_first or (turn.stage.continues and not turn.stage.fills):
             return before, self.state.server
         seed, key = self.world.scenario.seed, (turn.phase.name, turn.stage_index)
         present = self.prepared.layouts(turn.phase, turn.stage, before.kept_heads)
@@ -171,7 +171,8 @@ class MethodRun:
                 model.replace(name, taught.get(name))
         replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
         self.downlink.publish(model, replaced, {})
-        return model, begin(self.server, self.state.server, replaced, new_phase=turn.stage_index == 0)
+        forget = turn.stage_index == 0 or turn.stage.reset_server
+        return model, begin(self.server, self.state.server, replaced, forget=forget)
 
     def _pruned(self, turn: Turn, model: GlobalModel, rule: Pruning) -> GlobalModel:
         """The model without its unimportant heads.

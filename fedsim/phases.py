@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from fedsim.data.objective import Objective
 from fedsim.errors import UserError
 from fedsim.methods.assign import Sized, check_classes
-from fedsim.methods.base import Lesson, Method, PhaseName, Stage
+from fedsim.methods.base import Lesson, Method, Stage
 from fedsim.methods.student import Pair, Student, taught_objective
 from fedsim.model.architecture import Architecture, Head, Heads
 from fedsim.model.layout import Layout, layouts, packed_layout, projection_layout
@@ -64,12 +64,24 @@ class Phase(Goal):
 
     def stage_at(self, round_: int) -> Stage:
         """The stage of a round, counted over the whole method."""
+        return self.stages[self._index_at(round_)]
+
+    def _index_at(self, round_: int) -> int:
         left = round_ - self.first_round
-        for stage in self.stages:
+        for index, stage in enumerate(self.stages):
             left -= stage.rounds
             if left < 0:
-                return stage
+                return index
         raise IndexError(f"phase {self.name} has no round {round_}")
+
+    def copied(self, index: int, round_: int) -> dict[int, int]:
+        """Layers that were copied since a round (over the whole method) and up to a stage, and where they come from."""
+        origins: dict[int, int] = {}
+        for stage in self.stages[self._index_at(round_) + 1 : index + 1]:
+            copies = [(layer_index(fill.group), layer_index(fill.source)) for fill in stage.fills]
+            new = {to: origins.get(of, of) for to, of in copies if to is not None and of is not None}
+            origins |= new
+        return origins
 
     def goal(self, stage: Stage) -> Goal:
         """What is learned in a stage, whose head and depth may be its own."""
@@ -177,10 +189,11 @@ def prepare(world: World, name: str) -> Prepared:
     """Resolve a method of the scenario against the world.
 
     Raises:
-        UserError: model and data do not fit together.
+        UserError: model, data and the method's options do not fit together.
     """
     method = world.scenario.methods[name]
     model, key = (world.scenario.model, "model") if method.model is None else (method.model, f"methods.{name}.model")
+    plan = world.scenario.phases
     teacher = world.architecture(world.scenario.model, "model") if isinstance(method, Student) else None
     if isinstance(method, Student) and teacher is not None and method.model is None:
         # the scenario's weights are the teacher's
@@ -191,32 +204,31 @@ def prepare(world: World, name: str) -> Prepared:
         for problem in method.misfits(teacher, architecture):
             raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))
     narrowest = min(architecture.heads_in(i) for i in range(architecture.layers))
-    problems = [*method.depth_problems(architecture.layers)]
-    problems += method.width_problems(narrowest, architecture.feed_forward)
-    for problem in problems:
+    for problem in (
+        *method.depth_problems(architecture.layers),
+        *method.width_problems(narrowest, architecture.feed_forward),
+        *method.schedule_problems(plan, architecture.layers),
+    ):
         raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))
     if isinstance(method, Sized):
         check_classes(method.assignment, world.fleet, f"methods.{name}.assignment.devices")
     slots = tuple(range(architecture.layers))
     phases: list[Phase] = []
     first = 0
-    names: tuple[PhaseName, ...] = ("further_pretrain", "finetune")
-    for phase in names:
-        config: FurtherPretrain | Finetune | None = getattr(world.scenario.phases, phase)
-        if config is None:
-            continue
+    for phase in plan.federated:
+        config = phase.config
         objective = world.objective(config, model)
-        head = world.head(objective, model)
-        rate = getattr(method.learning_rates, phase) or config.local.optimizer.learning_rate
+        head = world.head(objective, model, dotted(phase.key))
+        rate = getattr(method.learning_rates, phase.kind) or config.local.optimizer.learning_rate
         lessons: Sequence[Lesson] = ()
         if isinstance(method, Student) and teacher is not None:
-            stages = tuple(method.stages(phase, config.rounds, architecture, head, teacher))
-            if phase == "finetune":
+            stages = tuple(method.stages(phase.kind, config.rounds, architecture, head, teacher))
+            if phase.kind == "finetune":
                 lessons = method.lessons("task", Pair(architecture, teacher, head), objective)
         else:
-            stages = tuple(method.stages(phase, config.rounds, architecture, head))
+            stages = tuple(method.stages(phase.kind, config.rounds, architecture, head))
         if sum(stage.rounds for stage in stages) != config.rounds:
-            raise ValueError(f"stages of {name} do not add up to the {config.rounds} rounds of {phase}")
+            raise ValueError(f"stages of {name} do not add up to the {config.rounds} rounds of {phase.name}")
         if architecture.kept_heads is not None and not all(map(_in_place, stages)):
             raise UserError(
                 "moves layers to other places, and the checkpoint's have different numbers of heads since some were "
@@ -225,7 +237,7 @@ def prepare(world: World, name: str) -> Prepared:
             )
         wire, recipe, own = method.wire(), method.recipe(), tuple(lessons)
         exits = exits_of(stages)
-        phases.append(Phase(phase, objective, head, slots, exits, config, rate, recipe, wire, stages, own, first))
+        phases.append(Phase(phase.name, objective, head, slots, exits, config, rate, recipe, wire, stages, own, first))
         first += config.rounds
     pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots, ())
     general: Sequence[Lesson] = ()

@@ -58,6 +58,8 @@ class Cohort:
     shards: tuple[tuple[int, ...], ...]
     devices: Fleet
     wanted: int
+    sizes: IntArray
+    """Samples of each member that count in this round, [cohort]."""
     work: Work
     """What each of them does."""
     planned: Work

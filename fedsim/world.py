@@ -8,6 +8,8 @@ import numpy as np
 
 from fedsim import rng
 from fedsim.data import files
+from fedsim.data.curriculum import Difficulty, select
+from fedsim.data.curriculum import prepare as prepare_difficulty
 from fedsim.data.objective import DeclaredExamples, Examples, Objective
 from fedsim.data.partition import partition
 from fedsim.data.personal import hold_out
@@ -23,7 +25,7 @@ from fedsim.model.pretrained import find, read_architecture
 from fedsim.observe.observer import Observer
 from fedsim.scenario.data import DeclaredCorpus, FileCorpus
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Finetune, FurtherPretrain
+from fedsim.scenario.phases import CurriculumStep, Finetune, FurtherPretrain
 from fedsim.scenario.schema import Scenario
 
 
@@ -47,6 +49,8 @@ class World:
     files: WorldFiles | None
     personal: Shards | None = None
     """Held out for every client's own test."""
+    difficulty: Difficulty | None = None
+    """None: no curriculum asks how rare words are."""
 
     def sizes(self) -> IntArray:
         """Samples of every client, [clients]."""
@@ -56,11 +60,15 @@ class World:
         assert isinstance(corpus, DeclaredCorpus)
         return np.broadcast_to(np.asarray(corpus.samples_per_client, np.int64), self.scenario.fleet.clients)
 
-    def samples(self, client: int) -> IntArray:
-        """The client's samples; for declared data, as many numbers as it has samples."""
-        if self.shards is not None:
-            return self.shards[client].astype(np.int64)
-        return np.arange(self.sizes()[client])
+    def samples(self, client: int, step: CurriculumStep | None = None) -> IntArray:
+        """The client's samples that count; for declared data, as many numbers as it has samples."""
+        if self.shards is None or self.tokens is None:
+            corpus, samples = self.scenario.data.corpus, np.arange(self.sizes()[client])
+            assert isinstance(corpus, DeclaredCorpus)
+            return select(step, samples, np.full(len(samples), corpus.tokens), None)
+        samples = self.shards[client].astype(np.int64)
+        offsets = self.tokens.ids.offsets
+        return select(step, samples, offsets[samples + 1] - offsets[samples], self.difficulty)
 
     def examples(self, objective: Objective) -> Examples | DeclaredExamples:
         """Samples as an objective sees them."""
@@ -111,8 +119,8 @@ class World:
             return self.mlm_objective(model)
         return Objective(phase.task.kind, phase.task.label, width=self.width)
 
-    def head(self, objective: Objective, model: Model) -> Head:
-        """The head that an objective needs.
+    def head(self, objective: Objective, model: Model, key: str) -> Head:
+        """The head that an objective needs; `key` is the place of its phase in the scenario.
 
         Raises:
             UserError: the data has no such label.
@@ -132,7 +140,7 @@ class World:
         if objective.label not in names:
             raise UserError(
                 f"the data has no {objective.kind} label '{objective.label}'; {choose(objective.label, names)}",
-                key="phases.finetune.task.label",
+                key=f"{key}.task.label",
             )
         return Head(kind, len(names[objective.label]))
 
@@ -170,7 +178,8 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
     fleet = build_fleet(scenario.fleet, base, scenario.seed)
     if isinstance(scenario.data.corpus, DeclaredCorpus):
         return World(scenario, base, fleet, None, None, np.zeros(0, np.int64), None)
-    prepared = prepare(scenario.data, base, cache_folder(), observer)
+    cache = cache_folder()
+    prepared = prepare(scenario.data, base, cache, observer)
     tokens = Tokens.open(prepared)
     train: IntArray = np.flatnonzero(~tokens.test)
     central = np.zeros(0, np.int64)
@@ -193,7 +202,10 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
         shards, personal = hold_out(shards, evaluate.personal.fraction, scenario.seed)
         personal.save(folder / "personal")
     shards.save(folder / "shards")
-    where = WorldFiles(prepared, folder / "shards", scenario.seed, None if personal is None else folder / "personal")
+    steps = [step for phase in scenario.phases.federated for step in phase.config.curriculum or ()]
+    rare = prepare_difficulty(tokens, cache) if any(step.frequent_words is not None for step in steps) else None
+    own = None if personal is None else folder / "personal"
+    where = WorldFiles(prepared, folder / "shards", scenario.seed, own, rare)
     sizes = shards.sizes
     observer.note(
         f"{len(tokens.ids):,} samples, {tokens.vocabulary:,} tokens known; {len(shards):,} clients with "
@@ -201,4 +213,5 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
     )
     if personal is not None:
         observer.note(f"{len(personal.indices):,} samples held out for tests of the clients' own")
-    return World(scenario, base, fleet, tokens, shards, central, where, personal)
+    difficulty = None if rare is None else Difficulty.open(rare)
+    return World(scenario, base, fleet, tokens, shards, central, where, personal, difficulty)

@@ -41,7 +41,7 @@ KNOWN = [page for page in PAGES if page.name != "extending.md"]
 """A page about a method that fedsim does not have is tested with it, in tests/methods/test_registry.py."""
 YAML = [(page, i, text) for page in KNOWN for i, text in enumerate(markdown.blocks(page, "yaml"))]
 COMMANDS = sorted({(markdown.name(page), tuple(words)) for page in KNOWN for words in markdown.commands(page)})
-QUICK = [words for _, words in COMMANDS if words in (("scenario",), ("--help",), ("schema",))]
+QUICK = [words for _, words in COMMANDS if words in (("scenario",), ("--help",), ("schema",), ("paper",))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=markdown.name)

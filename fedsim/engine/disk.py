@@ -13,7 +13,7 @@ from fedsim.model.local import LocalModel
 from fedsim.plan import CONTROL, PartName, group
 from fedsim.store.atomic import Array
 from fedsim.store.client_state import ClientStore
-from fedsim.training.update import Update
+from fedsim.training.update import Update, piece
 
 _OPTIMIZER, _PRIVATE, _BASE = "optimizer/", "private/", "base/"
 
@@ -23,8 +23,8 @@ class Disk:
     """One client's disk in one round.
 
     A private part counts as long as the global group that it was first taken from is the same: a new head, say, makes
-    every private one before it void. An optimizer's state counts within its stage and for its plan, a control variate
-    within its stage.
+    every private one before it void. An optimizer's state counts for its plan and within its stage, or longer where the
+    method says so; a control variate within its stage.
     """
 
     store: ClientStore
@@ -45,17 +45,21 @@ class Disk:
 
     @property
     def optimizer(self) -> dict[str, Tensor]:
-        """State of the optimizer; empty where it starts anew."""
+        """State of the optimizer; empty where it starts anew. A layer that was copied takes the state of its source."""
         plan = self.stored.get("plan")
         if not self.task.keep_optimizer or self.work.state_round < self.task.state_first or plan is None:
             return {}
         if int(plan[0]) != self.task.plan:
             return {}
-        return {
+        found = {
             name.removeprefix(_OPTIMIZER): torch.from_numpy(np.array(array))
             for name, array in self.stored.items()
             if name.startswith(_OPTIMIZER)
         }
+        for place, source in self.work.copied.items():
+            mine, other = piece(place), piece(source)
+            found |= {mine + n.removeprefix(other): a.clone() for n, a in found.items() if n.startswith(other)}
+        return found
 
     @property
     def control(self) -> dict[str, Tensor]:

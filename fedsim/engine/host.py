@@ -13,6 +13,7 @@ from torch import Tensor
 from fedsim import rng
 from fedsim.cost.memory import peak_polynomial
 from fedsim.data.batches import compose, draws
+from fedsim.data.curriculum import Difficulty, select
 from fedsim.data.held_out import held_out
 from fedsim.data.objective import Examples
 from fedsim.data.partition import Shards
@@ -60,13 +61,15 @@ class World:
     shards: Shards
     seed: int
     personal: Shards | None
+    difficulty: Difficulty | None
 
 
 @lru_cache(maxsize=4)
 def open_world(files: WorldFiles) -> World:
     """Memory-map the data; opened once a process."""
     personal = None if files.personal is None else Shards.open(files.personal)
-    return World(Tokens.open(files.tokens), Shards.open(files.shards), files.seed, personal)
+    difficulty = None if files.difficulty is None else Difficulty.open(files.difficulty)
+    return World(Tokens.open(files.tokens), Shards.open(files.shards), files.seed, personal, difficulty)
 
 
 class Host:
@@ -197,6 +200,7 @@ class Host:
         for shard in work.shards:
             key = (task.phase, task.phase_round, shard)
             samples = world.shards[shard].astype(np.int64)
+            samples = select(task.step, samples, examples.lengths(samples), world.difficulty)
             order = rng.stream(world.seed, "batches", *key)
             masks = rng.stream(world.seed, "masks", *key)
             for batch in compose(examples.lengths(samples), task.local, longest, order):

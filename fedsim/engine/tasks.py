@@ -12,7 +12,7 @@ from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.width import Window
 from fedsim.plan import PartName, Slot, Split
-from fedsim.scenario.phases import Local, Optimizer, Pretrain
+from fedsim.scenario.phases import CurriculumStep, Local, Optimizer, Pretrain
 from fedsim.training.recipe import Recipe
 from fedsim.wire import Wire
 
@@ -33,6 +33,8 @@ class WorldFiles:
     seed: int
     personal: Path | None = None
     """Samples held out for every client's own test."""
+    difficulty: Path | None = None
+    """None: no curriculum asks how rare words are."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,8 @@ class ClientWork:
     """Round in which it last left something on its disk; -1: never."""
     batches: int | None = None
     """It stops after so many; None: after all of them."""
+    copied: Mapping[int, int] = field(default_factory=dict)
+    """Layers that were copied since that round, and the layers whose optimizer state they take."""
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class TrainBlock(DataTask):
     """Within the phase; names the random streams."""
     clients: tuple[ClientWork, ...]
     local: Local
+    step: CurriculumStep | None
+    """Which samples count; None: all."""
     learning_rate: float
     recipe: Recipe
     wire: Wire

@@ -13,7 +13,7 @@ from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.base import Config, Positive, Problem
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Late, Phases, Pretrain
+from fedsim.scenario.phases import Late, PhaseKind, Phases, Pretrain
 from fedsim.scenario.server import Server
 from fedsim.training.recipe import Recipe
 from fedsim.wire import PLAIN, Codec, Wire
@@ -21,7 +21,8 @@ from fedsim.wire import PLAIN, Codec, Wire
 if TYPE_CHECKING:
     from fedsim.scenario.schema import Scenario
 
-PhaseName = Literal["further_pretrain", "finetune"]
+PhaseName = PhaseKind
+"""What a method is asked about; of several fine-tuning phases each is a `finetune`."""
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,16 @@ class Stage:
     head: Head | None = None
     """A head of this stage's own; None: the task's. A head that differs from the one before starts afresh."""
     continues: bool = False
-    """Optimizers go on with the state that the stage before has left."""
+    """Optimizers go on with the state that the stage before has left; a layer that is copied takes that of its source,
+    which is for local models that are the global model's lowest layers."""
     tested: tuple[Slot, ...] | None = None
     """Layers of the global model as it is tested and saved in this stage; None: all of them."""
     measured: bool = False
     """Clients also find out how much the loss depends on each attention head; the server takes the mean."""
     pruning: Pruning | None = None
     """Remove attention heads for good, by what the stages before have measured."""
+    reset_server: bool = False
+    """The server's optimizer starts afresh with this stage; otherwise only for groups that are filled."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,10 @@ class Method(Config):
 
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
         """Options that do not fit how the phases train."""
+        yield from ()
+
+    def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
+        """Options that do not fit these phases with a global model of this many layers."""
         yield from ()
 
 

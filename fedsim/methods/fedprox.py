@@ -34,6 +34,6 @@ class FedProx(Federated):
 
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
         """Without any deadline nobody is late."""
-        federated = [phase for phase in (phases.further_pretrain, phases.finetune) if phase is not None]
-        if self.late is not None and not any(phase.participation.deadline_s for phase in federated):
+        deadlines = [phase.config.participation.deadline_s for phase in phases.federated]
+        if self.late is not None and not any(deadlines):
             yield Problem(("late",), "has no effect: no phase has a participation.deadline_s")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from fedsim.methods.student import Distil, DistilTask, Pair, ServerTraining, Step, Student
 from fedsim.model.architecture import Architecture
 from fedsim.model.distillation import Distillation, layer_map
-from fedsim.scenario.base import Config, Count, NonNegative, Positive, Problem, Whole
+from fedsim.scenario.base import Config, Count, NonNegative, Positive, Problem, Whole, dotted
 
 if TYPE_CHECKING:
     from fedsim.scenario.schema import Scenario
@@ -173,6 +173,8 @@ class TinyBERT(Student):
     def world_problems(self, scenario: "Scenario") -> Iterator[Problem]:
         """There are as many rounds as the layers are to have."""
         yield from super().world_problems(scenario)
-        phase, wanted = scenario.phases.finetune, None if self.task is None else self.task.intermediate_rounds
-        if phase is not None and wanted is not None and wanted > phase.rounds:
-            yield Problem(("task", "intermediate_rounds"), f"is {wanted}, phases.finetune has {phase.rounds} rounds")
+        wanted = None if self.task is None else self.task.intermediate_rounds
+        for phase in scenario.phases.federated:
+            if phase.kind == "finetune" and wanted is not None and wanted > phase.config.rounds:
+                fault = f"is {wanted}, {dotted(phase.key)} has {phase.config.rounds} rounds"
+                yield Problem(("task", "intermediate_rounds"), fault)

@@ -36,7 +36,8 @@ COSTS: Mapping[str, Cost] = {
     "time": Cost("simulated time", ("simulated_s",), SECONDS),
 }
 LEGS = ("download_s", "compute_s", "upload_s")
-_HEADLINES = (("further_pretrain", "mlm_loss"), ("finetune", "span_f1"), ("finetune", "accuracy"))
+_HEADLINES = ("mlm_loss", "span_f1", "accuracy")
+"""Where there are spans, accuracy over tags says little: most of them are O."""
 _WASTE = {
     "bytes": ("upload_bytes", "download_bytes"),
     "FLOPs": ("flops_forward", "flops_backward"),
@@ -50,12 +51,13 @@ def headline(run: "Run") -> list[tuple[str, str]]:
     Raises:
         UserError: The run has no evaluations.
     """
-    found = set(zip(run.evals["phase"], run.evals["metric"], strict=True))
-    # Where there are spans, accuracy over tags says little: most of them are O.
-    best = {phase: metric for phase, metric in reversed(_HEADLINES) if (phase, metric) in found}
-    if not best:
+    evals = run.evals[run.evals["phase"] != "pretrain"].sort_values("round", kind="stable")
+    found = dict.fromkeys(zip(evals["phase"], evals["metric"], strict=True))
+    phases = dict.fromkeys(phase for phase, _ in found)
+    pairs = [(phase, metric) for phase in phases for metric in [m for m in _HEADLINES if (phase, m) in found][:1]]
+    if not pairs:
         raise UserError("nothing was evaluated: made with --price, or with phases.evaluate: null", file=run.path)
-    return [pair for pair in _HEADLINES if best.get(pair[0]) == pair[1]]
+    return pairs
 
 
 def curve(run: "Run", phase: str, metric: str, cost: str) -> "pd.DataFrame":

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fedsim.scenario.base import Key, Problem
-from fedsim.scenario.data import DeclaredCorpus, QuantityPartition
+from fedsim.scenario.data import Data, DeclaredCorpus, QuantityPartition
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Participation
+from fedsim.scenario.phases import Finetune, Task
 
 if TYPE_CHECKING:
     from fedsim.scenario.schema import Scenario
@@ -19,6 +19,7 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
     yield from _task(scenario)
     yield from _central_text(scenario)
     yield from _personal(scenario)
+    yield from _curriculum(scenario)
     for key, model in _models(scenario):
         yield from _model(scenario, key, model)
     for name, method in scenario.methods.items():
@@ -27,7 +28,7 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
         model = method.model or scenario.model
         if model.checkpoint is None:
             depth, width = method.depth_problems(model.layers), method.width_problems(model.heads, model.feed_forward)
-            for problem in (*depth, *width):
+            for problem in (*depth, *width, *method.schedule_problems(scenario.phases, model.layers)):
                 yield Problem(("methods", name, *problem.key), problem.message)
         for problem in method.phase_problems(scenario.phases):
             yield Problem(("methods", name, *problem.key), problem.message)
@@ -42,12 +43,8 @@ def _models(scenario: "Scenario") -> Iterator[tuple[Key, Model]]:
 
 def _participation(scenario: "Scenario") -> Iterator[Problem]:
     clients = scenario.fleet.clients
-    for name in ("further_pretrain", "finetune"):
-        phase = getattr(scenario.phases, name)
-        if phase is None:
-            continue
-        part: Participation = phase.participation
-        key = ("phases", name, "participation")
+    for phase in scenario.phases.federated:
+        part, key = phase.config.participation, (*phase.key, "participation")
         if part.cohort_clients > clients:
             yield Problem(
                 (*key, "clients_per_round"),
@@ -74,9 +71,12 @@ def _lists_of_clients(scenario: "Scenario") -> Iterator[Problem]:
 
 
 def _task(scenario: "Scenario") -> Iterator[Problem]:
-    if scenario.phases.finetune is None:
-        return
-    task, data = scenario.phases.finetune.task, scenario.data
+    for phase in scenario.phases.federated:
+        if isinstance(phase.config, Finetune):
+            yield from _label(scenario.data, phase.config.task, (*phase.key, "task", "label"))
+
+
+def _label(data: Data, task: Task, key: Key) -> Iterator[Problem]:
     labels = data.sequence_labels if task.kind == "sequence" else data.token_labels
     if labels is None or task.label in labels:
         return
@@ -89,10 +89,7 @@ def _task(scenario: "Scenario") -> Iterator[Problem]:
     else:
         remedy = "a hub corpus has none: use .conll files (data.corpus.kind: files)"
     kind = "label" if task.kind == "sequence" else "tags"
-    yield Problem(
-        ("phases", "finetune", "task", "label"),
-        f"the corpus has no {kind} '{task.label}' for kind: {task.kind}; {remedy}",
-    )
+    yield Problem(key, f"the corpus has no {kind} '{task.label}' for kind: {task.kind}; {remedy}")
 
 
 def _central_text(scenario: "Scenario") -> Iterator[Problem]:
@@ -112,6 +109,17 @@ def _personal(scenario: "Scenario") -> Iterator[Problem]:
         yield Problem(
             ("phases", "evaluate", "personal"), "declared data has no samples to test on: remove this section"
         )
+
+
+def _curriculum(scenario: "Scenario") -> Iterator[Problem]:
+    corpus = scenario.data.corpus
+    if not isinstance(corpus, DeclaredCorpus):
+        return
+    for phase in scenario.phases.federated:
+        for index, step in enumerate(phase.config.curriculum or ()):
+            if step.max_tokens is not None and step.max_tokens < corpus.tokens:
+                key = (*phase.key, "curriculum", index, "max_tokens")
+                yield Problem(key, f"is {step.max_tokens}, every declared sample has {corpus.tokens} tokens")
 
 
 def _model(scenario: "Scenario", key: Key, model: Model) -> Iterator[Problem]:

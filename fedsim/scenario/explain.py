@@ -66,7 +66,7 @@ def _follow(root: type[Config], loc: Sequence[str | int]) -> _Spot:
             break
         if len(members := _members(here)) > 1:
             chosen = next((m for m in members if _tag(m) == part), None)
-            spot = _Spot(spot.key, chosen, spot.parent, spot.field)
+            spot = _Spot(spot.key, _bare(chosen), spot.parent, spot.field)
             continue
         field: FieldInfo | None = None
         inner: Any = None

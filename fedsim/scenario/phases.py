@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import Field, Strict
+from pydantic import Discriminator, Field, Strict, Tag
 
-from fedsim.scenario.base import Config, Count, Fraction, NonNegative, Positive, Problem, Rate, Text, Whole
+from fedsim.scenario.base import Config, Count, Fraction, Key, NonNegative, Positive, Problem, Rate, Text, Whole
 
 
 class Optimizer(Config):
@@ -117,6 +117,26 @@ class Task(Config):
     """Name of the label or tag column."""
 
 
+class CurriculumStep(Config):
+    """Rounds in which only the easier samples of every client count; with neither measure, all of them."""
+
+    rounds: Count
+    """Rounds of this step."""
+    max_tokens: Annotated[int, Strict(), Field(ge=3)] | None = None
+    """Samples of at most this many tokens count, special tokens included."""
+    frequent_words: Fraction | None = None
+    """Share of a client's samples that count: those with the most frequent words."""
+    words: Literal["mean", "rarest"] = "mean"
+    """A sample's place in that order: by the mean rank of its words, or by the rank of the rarest."""
+
+    def problems(self) -> Iterator[Problem]:
+        """A step has one measure."""
+        if self.max_tokens is not None and self.frequent_words is not None:
+            yield Problem(("frequent_words",), "give either max_tokens or frequent_words, not both")
+        if self.changed("words") and self.frequent_words is None:
+            yield Problem(("words",), "goes with frequent_words, which this step does not have")
+
+
 class Federated(Config):
     """A federated phase."""
 
@@ -128,9 +148,21 @@ class Federated(Config):
     """What each client does."""
     evaluate_every_rounds: Whole = 0
     """Evaluate the global model after every so many rounds, and always after the last; 0: only after the last."""
+    curriculum: Annotated[tuple[CurriculumStep, ...], Field(min_length=1)] | None = None
+    """Steps from easy samples to all of them; null: all samples count in every round."""
+
+    def step(self, index: int) -> CurriculumStep | None:
+        """Where the curriculum stands in a round of this phase, from 0."""
+        for step in self.curriculum or ():
+            index -= step.rounds
+            if index < 0:
+                return step
+        return None
 
     def problems(self) -> Iterator[Problem]:
-        """A replay has a cohort for every round."""
+        """A replay has a cohort for every round, and a curriculum a step."""
+        if self.curriculum is not None and (planned := sum(step.rounds for step in self.curriculum)) != self.rounds:
+            yield Problem(("curriculum",), f"its steps add up to {planned} rounds, `rounds` is {self.rounds}")
         cohorts = self.participation.cohorts
         if cohorts is not None and len(cohorts) != self.rounds:
             yield Problem(("participation", "cohorts"), f"lists {len(cohorts)} rounds, `rounds` is {self.rounds}")
@@ -170,6 +202,24 @@ class Evaluate(Config):
     """Test also what every client itself would use, on samples of its own; null: no samples are held out for that."""
 
 
+def _one_or_several(value: object) -> str:
+    return "several" if isinstance(value, list | tuple) else "one"
+
+
+PhaseKind = Literal["further_pretrain", "finetune"]
+
+
+class FederatedPhase(NamedTuple):
+    """A federated phase and what it is called."""
+
+    name: str
+    """In traces, metrics and random streams: `further_pretrain`, `finetune`, or `finetune.LABEL` in a sequence."""
+    kind: PhaseKind
+    key: Key
+    """Its place in the scenario."""
+    config: FurtherPretrain | Finetune
+
+
 class Phases(Config):
     """Any subset of the phases; they run in this order."""
 
@@ -177,10 +227,33 @@ class Phases(Config):
     """Central pre-training; the same start for every method."""
     further_pretrain: FurtherPretrain | None = None
     """Federated MLM."""
-    finetune: Finetune | None = None
-    """Federated fine-tuning."""
+    finetune: (
+        Annotated[
+            Annotated[Finetune, Tag("one")] | Annotated[tuple[Finetune, ...], Field(min_length=1), Tag("several")],
+            Discriminator(_one_or_several),
+        ]
+        | None
+    ) = None
+    """Federated fine-tuning: one task, or a list of tasks that are learned one after the other."""
     evaluate: Evaluate | None = Evaluate()
     """Testing on held-out text; null: no quality is measured."""
+
+    @property
+    def federated(self) -> tuple[FederatedPhase, ...]:
+        """The federated phases in order; where a label comes again in a sequence, its name is numbered."""
+        found: list[FederatedPhase] = []
+        if self.further_pretrain is not None:
+            key: Key = ("phases", "further_pretrain")
+            found.append(FederatedPhase("further_pretrain", "further_pretrain", key, self.further_pretrain))
+        if isinstance(self.finetune, Finetune):
+            found.append(FederatedPhase("finetune", "finetune", ("phases", "finetune"), self.finetune))
+        elif self.finetune is not None:
+            for index, config in enumerate(self.finetune):
+                label, taken = f"finetune.{config.task.label}", {phase.name for phase in found}
+                names = (label, *(f"{label}.{number}" for number in range(2, len(taken) + 3)))
+                name = next(name for name in names if name not in taken)
+                found.append(FederatedPhase(name, "finetune", ("phases", "finetune", index), config))
+        return tuple(found)
 
     def problems(self) -> Iterator[Problem]:
         """There is something to do."""

@@ -45,7 +45,7 @@ def step(
     return model.updated(changed, after), kept | moved
 
 
-def begin(server: Server, state: ServerState, replaced: Collection[str], *, new_phase: bool) -> ServerState:
+def begin(server: Server, state: ServerState, replaced: Collection[str], *, forget: bool) -> ServerState:
     """What the server still knows when a stage begins.
 
     A state is made of changes, so it goes with the weights that changed: groups with new numbers lose theirs, and all
@@ -55,9 +55,9 @@ def begin(server: Server, state: ServerState, replaced: Collection[str], *, new_
         server: may ask to forget everything in every stage.
         state: at the end of the last stage.
         replaced: groups that the new stage begins with other numbers in.
-        new_phase: the stage is the first of its phase.
+        forget: the stage is the first of its phase, or the method starts afresh with it.
     """
-    if new_phase or server.on_new_stage == "reset":
+    if forget or server.on_new_stage == "reset":
         return {}
     for group in replaced:
         state = optimizer.without(state, group)

@@ -131,7 +131,7 @@ def _number(name: str, unit: str, meaning: str, nullable: bool = False) -> Colum
 
 
 _METHOD = _text("method", "name of the method in the scenario")
-_PHASE = _text("phase", "`pretrain`, `further_pretrain` or `finetune`")
+_PHASE = _text("phase", "`pretrain`, `further_pretrain`, `finetune`, or `finetune.LABEL` of several tasks")
 _STAGE = _count("stage", "index", "stage within the phase, from 0")
 _ROUND = _count("round", "index", "round over the whole method, from 0")
 

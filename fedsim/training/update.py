@@ -25,6 +25,7 @@ class Update:
     loss: float
     """Mean training loss over the predicted targets."""
     optimizer_state: OptimizerState
+    """By part, piece of it and name: `3.decayed.exp_avg`."""
     steps: int
     """Optimizer steps that were made."""
     control: Mapping[str, Tensor] = field(default_factory=dict)
@@ -60,7 +61,7 @@ def train(
         optimizer: its kind and constants.
         learning_rate: step size; the head's own, where the optimizer has one, goes before it.
         clip_norm: largest norm of the gradient over all trained parameters.
-        state: optimizer state left by an earlier call with the same trained parts.
+        state: optimizer state left by an earlier call; parts that it does not know start anew.
         autocast: run forward and backward in bfloat16.
         schedule: factor of the learning rate for every step; None: 1.
         recipe: what the method adds; None: nothing.
@@ -130,16 +131,23 @@ def sides_of(parts: Mapping[PartName, Part], split: bool) -> list[list[Tensor]]:
     return [[grad for name, grad in grads.items() if not isinstance(name, int)], below]
 
 
+def piece(part: PartName) -> str:
+    """What the names of a part's optimizer state begin with."""
+    return f"{part}."
+
+
 def build(parts: Mapping[PartName, Part], optimizer: Optimizer, learning_rate: float) -> torch.optim.Optimizer:
     """One optimizer over the parts' vectors: elementwise the same as over the tensors inside them, and quicker."""
-    groups: dict[tuple[float, float], list[Tensor]] = {}
+    groups: dict[tuple[float, float], list[tuple[str, Tensor]]] = {}
     for name, part in parts.items():
         ends = (0, part.layout.decayed, part.layout.size)
-        for (start, stop), decay in zip(pairwise(ends), (optimizer.weight_decay, 0.0), strict=True):
+        kinds = (("decayed", optimizer.weight_decay), ("plain", 0.0))
+        for (start, stop), (kind, decay) in zip(pairwise(ends), kinds, strict=True):
             if start < stop and part.grad is not None:
-                piece = part.flat[start:stop].detach()
-                piece.grad = part.grad[start:stop]
-                groups.setdefault((rate_of(name, optimizer, learning_rate), decay), []).append(piece)
+                values = part.flat[start:stop].detach()
+                values.grad = part.grad[start:stop]
+                rate = rate_of(name, optimizer, learning_rate)
+                groups.setdefault((rate, decay), []).append((piece(name) + kind, values))
     settings = [{"params": pieces, "lr": rate, "weight_decay": decay} for (rate, decay), pieces in groups.items()]
     if optimizer.kind == "sgd":
         return torch.optim.SGD(settings, momentum=optimizer.momentum, foreach=False)
@@ -155,9 +163,10 @@ def clip(grads: list[Tensor], most: float) -> None:
 
 
 def state_of(optimizer: torch.optim.Optimizer) -> OptimizerState:
-    """An optimizer's state, flat: the tensors themselves."""
+    """An optimizer's state, flat: the tensors themselves, by part, piece of it and name: `3.decayed.exp_avg`."""
+    names = _names(optimizer)
     return {
-        f"{index}.{name}": value
+        f"{names[index]}.{name}": value
         for index, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
         if isinstance(value, Tensor)
@@ -165,10 +174,16 @@ def state_of(optimizer: torch.optim.Optimizer) -> OptimizerState:
 
 
 def restore(optimizer: torch.optim.Optimizer, state: OptimizerState) -> None:
-    """Go on from a state that `state_of` gave."""
+    """Go on from a state that `state_of` gave; parts that it does not know start anew."""
+    names = _names(optimizer)
     whole = optimizer.state_dict()
     nested: dict[int, dict[str, Tensor]] = {}
     for key, value in state.items():
-        index, _, name = key.partition(".")
-        nested.setdefault(int(index), {})[name] = value
+        own, _, name = key.rpartition(".")
+        if own in names:  # a part that is no longer trained leaves its state behind
+            nested.setdefault(names.index(own), {})[name] = value
     optimizer.load_state_dict({**whole, "state": nested})
+
+
+def _names(optimizer: torch.optim.Optimizer) -> list[str]:
+    return [name for group in optimizer.param_groups for name in group["param_names"]]

@@ -72,9 +72,9 @@ def test_a_group_with_new_numbers_is_not_remembered() -> None:
 
     state = zeros("momentum/head", "variance/head", "momentum/layer.0")
     keep, reset = Server(kind="fedadam"), Server(kind="fedadam", on_new_stage="reset")
-    assert set(begin(keep, state, ["head"], new_phase=False)) == {"momentum/layer.0"}
-    assert begin(keep, state, [], new_phase=False) == state
-    assert begin(keep, state, [], new_phase=True) == begin(reset, state, [], new_phase=False) == {}
+    assert set(begin(keep, state, ["head"], forget=False)) == {"momentum/layer.0"}
+    assert begin(keep, state, [], forget=False) == state
+    assert begin(keep, state, [], forget=True) == begin(reset, state, [], forget=False) == {}
 
 
 def test_a_step_that_leaves_no_finite_model_ends_the_run(world: Path, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from fedsim.methods.fedavg import FedAvg
 from fedsim.methods.fedbt import FedBT
 from fedsim.scenario.data import DirichletPartition
 from fedsim.scenario.load import load
+from fedsim.scenario.phases import Finetune
 from fedsim.scenario.schema import Scenario
 
 from .example import TEXT, changed, write
@@ -130,7 +131,7 @@ def test_the_example_is_right(tmp_path: Path) -> None:
     assert loaded.base == tmp_path.resolve()
     assert isinstance(scenario.methods["fedavg"], FedAvg)
     assert isinstance(scenario.methods["fedbt"], FedBT)
-    assert scenario.phases.finetune is not None
+    assert isinstance(scenario.phases.finetune, Finetune)
     assert scenario.phases.finetune.local.optimizer.learning_rate == 1e-3
     assert list(scenario.models()) == ["model", "methods.light.model"]
 

@@ -7,6 +7,7 @@ from fedsim.methods.centralized import Centralized
 from fedsim.methods.fedbt import FedBT
 from fedsim.scenario.data import DocstringCorpus
 from fedsim.scenario.load import load
+from fedsim.scenario.phases import Finetune
 from fedsim.scenario.schema import Scenario
 
 from .example import changed, write
@@ -29,7 +30,7 @@ def test_values_are_yaml(tmp_path: Path) -> None:
     assert scenario.seed == 1000
     assert scenario.summary == "a: b"
     assert scenario.outputs.save_models is False
-    assert scenario.phases.finetune is not None
+    assert isinstance(scenario.phases.finetune, Finetune)
     assert scenario.phases.finetune.local.optimizer.learning_rate == 5e-5
     assert isinstance(scenario.data.corpus, DocstringCorpus)
     assert scenario.data.corpus.libraries == ("stdlib",)

@@ -1,0 +1,173 @@
+"""ProgFed: Wang, Stich, He and Fritz, ICML 2022, arXiv 2110.05323, for Transformer encoders.
+
+The model grows in stages: blocks of layers from the embeddings upwards under a temporary head; after each growth all
+layers so far are trained (this is not layer-wise freezing). Everybody is in the same stage.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from fedsim.methods.base import Federated, Fill, PhaseName, Stage
+from fedsim.methods.schedules import apportion, named
+from fedsim.model.architecture import Architecture, Head
+from fedsim.plan import HEAD, Layers, Plan, full, layer
+from fedsim.scenario.base import Config, Count, Flag, Problem, Whole
+from fedsim.scenario.phases import Phases
+
+
+def stage_lengths(rounds: int, stages: int) -> list[int]:
+    """T_s = T / (2S) for s < S and T_S = T (S + 1) / (2S) (section 3), by largest remainder where it is no integer."""
+    return apportion(rounds, [1] * (stages - 1) + [stages + 1])
+
+
+def bottom_up(depths: Sequence[int]) -> list[tuple[int, ...]]:
+    """The global layers that make the model of each stage: an encoder grows from the embeddings upwards.
+
+    Another order of growth is another function of this kind; a stage's new layers are those that the one before lacks.
+    """
+    return [tuple(range(depth)) for depth in depths]
+
+
+class Growth(Config):
+    """How the model grows in a phase."""
+
+    stages: Count | None = None
+    """S, stages with blocks of equal size; null: 4, or one a layer where there are fewer layers."""
+    boundaries: tuple[Count, ...] | None = None
+    """Instead of `stages`: layers of the model in each stage, ascending to all of them."""
+    stage_rounds: tuple[Count, ...] | None = None
+    """Rounds of each stage; null: T / (2S), and T (S + 1) / (2S) for the last."""
+    new_blocks: Literal["pretrained", "random", "stack", "identity"] = "pretrained"
+    """What a new block starts from: the global model's own layers as they were before the phase, fresh random numbers,
+    copies of the layers below, or layers whose residual branches add nothing."""
+    warmup_rounds: Whole = 0
+    """First rounds of a stage, from the second on, in which only the new block and the head are trained."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Stages are said once, and lists fit each other."""
+        if self.stages is not None and self.boundaries is not None:
+            yield Problem(("boundaries",), "give either stages or boundaries, not both")
+        if self.boundaries is not None and not all(a < b for a, b in pairwise(self.boundaries)):
+            yield Problem(("boundaries",), f"must be ascending, given {', '.join(map(str, self.boundaries))}")
+
+    def depths(self, layers: int) -> tuple[int, ...]:
+        """Layers of the model in each stage; where S does not divide them, the upper blocks are the larger ones."""
+        if self.boundaries is not None:
+            return self.boundaries
+        stages = self.stages or min(4, layers)
+        return tuple(layers * stage // stages for stage in range(1, stages + 1))
+
+    def lengths(self, rounds: int, layers: int) -> list[int]:
+        """Rounds of each stage."""
+        return list(self.stage_rounds or stage_lengths(rounds, len(self.depths(layers))))
+
+    def misfits(self, rounds: int, layers: int) -> Iterator[Problem]:
+        """What does not fit a phase of so many rounds and a global model of so many layers."""
+        if (self.stages or 1) > layers:
+            yield Problem(("stages",), f"is {self.stages}, the global model has {layers} layers")
+            return
+        depths = self.depths(layers)
+        if depths[-1] != layers:
+            yield Problem(("boundaries",), f"must end with all {layers} layers of the global model, given {depths[-1]}")
+            return
+        stages = len(depths)
+        if self.stage_rounds is None and rounds < stages:
+            key = "stages" if self.boundaries is None else "boundaries"
+            yield Problem((key,), f"asks for {stages} stages, the phase has {rounds} rounds")
+        elif self.stage_rounds is not None and len(self.stage_rounds) != stages:
+            yield Problem(("stage_rounds",), f"lists {len(self.stage_rounds)} stages, there are {stages}")
+        elif self.stage_rounds is not None and sum(self.stage_rounds) != rounds:
+            yield Problem(("stage_rounds",), f"adds up to {sum(self.stage_rounds)} rounds, the phase has {rounds}")
+        else:
+            shortest = min(self.lengths(rounds, layers)[1:], default=self.warmup_rounds + 1)
+            if self.warmup_rounds >= shortest:
+                text = f"is {self.warmup_rounds}, the shortest stage that grows has {shortest} rounds"
+                yield Problem(("warmup_rounds",), text)
+
+
+class PretrainingGrowth(Growth):
+    """Growth in further pre-training."""
+
+    head: Literal["tied_lm", "task"] = "tied_lm"
+    """`tied_lm`: at each growth a fresh transform before the tied decoder; `task`: the MLM head stays as it is."""
+
+
+class FinetuningGrowth(Growth):
+    """Growth in fine-tuning."""
+
+    head: Literal["pool_linear", "task"] = "pool_linear"
+    """`pool_linear`: a new linear layer on the mean of all tokens (tags: on each token) until the model is complete;
+    `task`: the task's own head from the start, kept at growth."""
+
+
+class ProgFed(Federated):
+    """ProgFed (Wang et al. 2022): the model grows from the bottom, a block of layers at a time."""
+
+    kind: Literal["progfed"] = "progfed"
+    weighting: Literal["samples", "uniform"] = "uniform"
+    """A client's weight in the average: its number of samples, or one."""
+    further_pretrain: PretrainingGrowth = PretrainingGrowth()
+    """Options of further pre-training."""
+    finetune: FinetuningGrowth = FinetuningGrowth()
+    """Options of fine-tuning."""
+    reset_server_optimizer: Flag = True
+    """The server's optimizer starts afresh in every stage; false: as `server.on_new_stage` says."""
+
+    def problems(self) -> Iterator[Problem]:
+        """The server's optimizer is asked for one thing."""
+        yield from super().problems()
+        if self.server.on_new_stage == "reset" and not self.reset_server_optimizer:
+            yield Problem(("reset_server_optimizer",), "is false, but server.on_new_stage is reset")
+
+    def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
+        """No more stages than layers or rounds, and lists that add up."""
+        for phase in phases.federated:
+            for problem in getattr(self, phase.kind).misfits(phase.config.rounds, layers):
+                yield Problem((phase.kind, *problem.key), problem.message)
+
+    def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
+        """One stage a growth, or two with a warm-up."""
+        growth: PretrainingGrowth | FinetuningGrowth = getattr(self, phase)
+        depths = growth.depths(architecture.layers)
+        built: list[Stage] = []
+        before: tuple[int, ...] = ()
+        for active, length in zip(bottom_up(depths), growth.lengths(rounds, architecture.layers), strict=True):
+            first, last = not built, len(active) == architecture.layers
+            new = tuple(sorted(set(active) - set(before)))
+            own = None if last or growth.head == "task" else _temporary(head)
+            fills = () if first else _fills(growth, new, before)
+            if not first and growth.head != "task" and (own or head) == (built[-1].head or head):
+                fills = (*fills, Fill(HEAD, "random"))  # a head of another kind starts afresh by itself
+            warmup = 0 if first else growth.warmup_rounds
+            tested = None if last else active
+            reset = self.reset_server_optimizer and not first
+            if warmup:
+                plan, label = _plan(active, new, train_embeddings=False), f"{named(new)}, head (warm-up)"
+                built.append(Stage(warmup, (plan,), label, fills, own, tested=tested, reset_server=reset))
+                fills = ()
+            plan = full(architecture.layers) if last else _plan(active, active, train_embeddings=True)
+            label = "full model" if last else f"embeddings, {named(active)}, head"
+            built.append(Stage(length - warmup, (plan,), label, fills, own, tested=tested, reset_server=reset))
+            before = active
+        return built
+
+
+def _temporary(head: Head) -> Head:
+    """Pooling and a linear layer where there is one answer a sample; other heads have no pooling to replace."""
+    return Head("mean", head.classes) if head.per_sample else head
+
+
+def _fills(growth: Growth, new: Sequence[int], before: Sequence[int]) -> tuple[Fill, ...]:
+    if growth.new_blocks == "pretrained":
+        return ()
+    if growth.new_blocks != "stack":
+        return tuple(Fill(layer(index), growth.new_blocks) for index in new)
+    # the uppermost layers so far, in their order; again from their first where the block is larger than all of them
+    sources = before[-len(new) :]
+    return tuple(Fill(layer(index), layer(sources[i % len(sources)])) for i, index in enumerate(new))
+
+
+def _plan(active: tuple[int, ...], trained: Sequence[int], *, train_embeddings: bool) -> Plan:
+    places = tuple(place for place, index in enumerate(active) if index in trained)
+    return Plan(Layers(active), places, train_embeddings, train_head=True, full_pool=False)
