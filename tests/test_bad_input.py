@@ -110,6 +110,21 @@ SETTINGS = [
         changes=(("  fedavg:\n", "  fedavg: {upload: {share: 0.25}, what: weights}\n"),),
     ),
     case(
+        "no head left",
+        "mine.yaml:21: methods.x.rates.0: leaves no attention head of 2: must be at least 0.5",
+        changes=(("  fedavg:\n", "  x: {kind: heterofl, rates: [0.4, 1.0]}\n"),),
+    ),
+    case(
+        "wider than the model",
+        "mine.yaml:21: methods.x.rates.1: must be at most 1, given 1.5",
+        changes=(("  fedavg:\n", "  x: {kind: heterofl, rates: [0.5, 1.5]}\n"),),
+    ),
+    case(
+        "no threshold",
+        "mine.yaml:21: methods.x.threshold: wanted a number, given 'high'",
+        changes=(("  fedavg:\n", "  x: {kind: head_pruning, threshold: high}\n"),),
+    ),
+    case(
         "several at once",
         "mine.yaml:2: seed: ",
         "\nmine.yaml:9: model.layers: ",
