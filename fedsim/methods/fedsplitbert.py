@@ -10,7 +10,8 @@ from typing import Literal
 from fedsim.methods.base import Federated, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import EMBEDDINGS, HEAD, Layers, PartName, Plan
-from fedsim.scenario.base import Problem, Whole
+from fedsim.scenario.base import NonNegative, Problem, Whole
+from fedsim.training.recipe import Recipe
 
 
 class FedSplitBERT(Federated):
@@ -23,6 +24,8 @@ class FedSplitBERT(Federated):
     """Averaged, each client's own, or as they are at the start."""
     head: Literal["global", "local"] = "local"
     """Averaged, or each client's own."""
+    mu: NonNegative = 0.0
+    """FedProx's proximal term (mu / 2) * |w - w_start|^2 over every trained part; 0: none."""
 
     def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """A single stage over all rounds: everything is trained but frozen embeddings."""
@@ -40,6 +43,10 @@ class FedSplitBERT(Federated):
         )
         ends = [name for name in ("embeddings", "head") if getattr(self, name) == "global"]
         return [Stage(rounds, (plan,), ", ".join([f"global: {_text(shared)}", *ends]))]
+
+    def recipe(self) -> Recipe:
+        """The proximal term."""
+        return Recipe(proximal=self.mu)
 
     def _shared(self, layers: int) -> tuple[int, ...]:
         if self.global_layers is None:

@@ -185,6 +185,30 @@ def test_with_everything_global_it_is_fedavg_bit_for_bit(ended: Ended) -> None:
         assert one.reset_index(drop=True).equals(other.reset_index(drop=True)), table
 
 
+def test_it_goes_with_fedprox_and_with_server_optimizers(world: Path, tmp_path: Path) -> None:
+    """With everything global it is those methods, bit for bit; with private parts it takes the same steps with less."""
+    everything = {"kind": "fedsplitbert", "global_layers": [0, 1, 2, 3], "embeddings": "global", "head": "global"}
+    adam = {"kind": "fedadam", "learning_rate": 1e-3}
+    methods: dict[str, dict[str, Any]] = {
+        "fedprox": {"mu": 0.5},
+        "prox": {**everything, "mu": 0.5},
+        "fedopt": {"server": adam},
+        "adam": {**everything, "server": adam},
+        "split": {"kind": "fedsplitbert", "mu": 0.5, "server": adam, "upload": {"bits": 8}, "what": "delta"},
+    }
+    raw = small(methods, phases__pretrain=None, phases__further_pretrain=None)
+    raw["phases"]["finetune"] = {
+        "rounds": 2,
+        "task": {"label": "topic"},
+        "participation": {"clients_per_round": 2},
+        "local": {"max_batches": 2, "optimizer": {"kind": "sgd", "learning_rate": 0.1}},
+    }
+    found = {n: m["weights_sha256"] for n, m in runs.run(raw, world, tmp_path / "run")["methods"].items()}
+    assert found["prox"] == found["fedprox"]
+    assert found["adam"] == found["fedopt"]
+    assert len(set(found.values())) == 3
+
+
 def test_local_parts_never_leave(ended: Ended) -> None:
     assert ended.spy.sums["split"] == {"layer.1", "layer.2"}
     rounds = ended.run.rounds[ended.run.rounds.method == "split"]
