@@ -1,6 +1,7 @@
 """What every method starts from: fresh weights, a checkpoint, or central pre-training (cached)."""
 
 from fedsim import central, rng
+from fedsim.data.held_out import unigram
 from fedsim.data.objective import Objective
 from fedsim.engine.base import Engine
 from fedsim.methods.base import Lesson
@@ -17,6 +18,20 @@ from fedsim.world import World
 def initial_head(layout: Layout, seed: int, objective: Objective, *key: str | int) -> FloatArray:
     """A fresh head; its numbers depend on the seed, on what is learned, and on the key."""
     return initialise(layout, rng.stream(seed, "init", HEAD, objective.kind, objective.label, *key))
+
+
+def initial_mlm_head(layout: Layout, world: World, objective: Objective) -> FloatArray:
+    """A fresh MLM head; before central pre-training its output bias has the token frequencies of the central text.
+
+    Adam moves a bias by no more than the learning rate in a step: from zero it takes hundreds of steps until rare
+    tokens are as rare in the model as in the text, and so long gradients tell of frequencies and hardly of context.
+    """
+    head = initial_head(layout, world.scenario.seed, objective)
+    if world.scenario.phases.pretrain is not None and world.tokens is not None:
+        bias, frequencies = layout.split(head)["bias"], unigram(world.tokens, world.central)
+        bias[...] = frequencies.min()
+        bias[: len(frequencies)] = frequencies
+    return head
 
 
 def initial_groups(
@@ -49,12 +64,12 @@ def initial_groups(
     return {**groups, HEAD: initial_head(layout, world.scenario.seed, goal.objective)}
 
 
-def fresh_groups(seed: int, architecture: Architecture, objective: Objective) -> dict[str, FloatArray]:
+def fresh_groups(world: World, architecture: Architecture, objective: Objective) -> dict[str, FloatArray]:
     """A model with an MLM head that has learned nothing."""
     return {
-        name: initial_head(layout, seed, objective)
+        name: initial_mlm_head(layout, world, objective)
         if name == HEAD
-        else initialise(layout, rng.stream(seed, "init", name))
+        else initialise(layout, rng.stream(world.scenario.seed, "init", name))
         for name, layout in layouts(architecture, Head("mlm")).items()
     }
 
@@ -67,7 +82,7 @@ def loaded_groups(
     Raises:
         UserError: the checkpoint lacks what is needed.
     """
-    fresh = fresh_groups(world.scenario.seed, architecture, world.mlm_objective(model))
+    fresh = fresh_groups(world, architecture, world.mlm_objective(model))
     if model.checkpoint is None:
         return fresh
     folder = find(model.checkpoint, world.base, f"{key}.checkpoint")

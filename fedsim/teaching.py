@@ -132,7 +132,7 @@ class Teaching:
         assert self.engine is not None
         slots = method.start(item.teacher, architecture)
         if slots is not None:
-            fresh = fresh_groups(seed, architecture, item.pretraining.objective)
+            fresh = fresh_groups(world, architecture, item.pretraining.objective)
             groups = copied(self._pretrained, item.teacher, architecture, slots, fresh, method.copies_transform)
         elif item.general:
             groups = loaded_groups(world, item.model, item.key, architecture, self.observer)

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from fedsim import rng
 from fedsim.data.objective import IGNORED, Examples, NumpyBatch
@@ -39,16 +40,21 @@ def held_out(
         yield examples.batch(part, longest, rng.stream(seed, "held-out masks", int(part[0])))
 
 
-def unigram_loss(
-    examples: Examples, train: IntArray, test: IntArray, batch_samples: int, longest: int, seed: int
-) -> float:
-    """Cross-entropy (nats) of the held-out masked tokens under training word frequencies, add-one smoothed."""
-    tokens = examples.tokens
-    lengths, starts = tokens.ids.lengths[train], tokens.ids.offsets[train]
+def unigram(tokens: Tokens, samples: IntArray) -> npt.NDArray[np.float64]:
+    """[vocabulary]: log-probabilities of tokens by how often they occur in the samples, add-one smoothed."""
+    lengths, starts = tokens.ids.lengths[samples], tokens.ids.offsets[samples]
     places = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) + np.arange(lengths.sum())
     seen = np.bincount(tokens.ids.values[places], minlength=tokens.vocabulary).astype(np.float64)
     seen[[i for i in (tokens.cls, tokens.sep, tokens.pad) if i >= 0]] = 0.0
-    surprise = -np.log((seen + 1.0) / (seen.sum() + tokens.vocabulary))
+    logs: npt.NDArray[np.float64] = np.log((seen + 1.0) / (seen.sum() + tokens.vocabulary))
+    return logs
+
+
+def unigram_loss(
+    examples: Examples, train: IntArray, test: IntArray, batch_samples: int, longest: int, seed: int
+) -> float:
+    """Cross-entropy (nats) of the held-out masked tokens under `unigram` of the training samples."""
+    surprise = -unigram(examples.tokens, train)
     total, count = 0.0, 0
     for chunk in chunks(test):
         for batch in held_out(examples, chunk, batch_samples, longest, seed):
