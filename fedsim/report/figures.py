@@ -22,7 +22,10 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKERS = "os^DvPX"
 _LINES = ("-", "--", "-.", ":")
 """The next one where colours begin again."""
-_LEG_COLOURS = {"download_s": "#56B4E9", "compute_s": "#BBBBBB", "upload_s": "#E69F00"}
+_LEG_COLOURS = {
+    **{"download_s": "#56B4E9", "compute_s": "#BBBBBB", "exchange_s": "#009E73", "server_s": "#CC79A7"},
+    **{"wait_s": "#F0E442", "upload_s": "#E69F00"},
+}
 _INK, _GRID = "#444444", "#E4E4E4"
 _LABELS = {
     "mlm_loss": "MLM loss, nats",
@@ -229,7 +232,8 @@ def _legs(axes: "Axes", run: "Run", by: By) -> None:
             left += width
         axes.plot(left, place, marker=style["marker"], color=style["color"], markersize=4, clip_on=False)
     for leg, colour in _LEG_COLOURS.items():
-        axes.barh(0, 0, color=colour, label=leg.removesuffix("_s"))
+        if table[leg].any():
+            axes.barh(0, 0, color=colour, label=leg.removesuffix("_s"))
     axes.legend(fontsize=8, loc="lower right", edgecolor="none", framealpha=0.8)
     _categories(axes, classes)
     _dress(axes, f"mean time of each leg, {unit}", "", grid="x")

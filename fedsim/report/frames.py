@@ -35,7 +35,7 @@ COSTS: Mapping[str, Cost] = {
     "flops": Cost("computed", ("flops",), FLOPS),
     "time": Cost("simulated time", ("simulated_s",), SECONDS),
 }
-LEGS = ("download_s", "compute_s", "upload_s")
+LEGS = ("download_s", "compute_s", "exchange_s", "server_s", "wait_s", "upload_s")
 _HEADLINES = ("mlm_loss", "span_f1", "accuracy")
 """Where there are spans, accuracy over tags says little: most of them are O."""
 _WASTE = {

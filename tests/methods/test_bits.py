@@ -22,6 +22,10 @@ METHODS: dict[str, dict[str, Any]] = {
     # measured in the second round of fine-tuning, pruned in the third
     "head_pruning": {"after_rounds": 2, "threshold": 0.75, "optimizer_state": "keep"},
     "nested": {"kind": "heterofl", "rates": [0.5, 1.0], "optimizer_state": "keep", "assignment": {"by": "shares"}},
+    "fedbert": {
+        **{"kind": "fedbert", "server_body": "replica_private", "client_part_sync_every": 2},
+        **{"optimizer_state": "keep", "cut": "int8"},
+    },
     "fedopt": {"kind": "fedbt", "server": {"kind": "fedyogi", "learning_rate": 0.01, "bias_correction": True}},
     "depthfl": {"depths": [1, 2, 4], "assignment": {"by": "speed"}, "optimizer_state": "keep"},
     "fedprox": {"kind": "fedprox", "mu": 0.1, "late": "partial", "optimizer_state": "keep"},

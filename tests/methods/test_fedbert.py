@@ -14,20 +14,26 @@ from pydantic import ValidationError
 
 import fedsim
 from fedsim import Run
+from fedsim.cost.flops import flops
+from fedsim.cost.memory import Polynomial, peak_polynomial
+from fedsim.cost.parameters import local_size
+from fedsim.cost.split import on_client, split_cost
+from fedsim.engine.host import Host
 from fedsim.engine.inline import InlineEngine
-from fedsim.engine.tasks import BlockSum, ClientReport, Result, Task, TrainBlock
+from fedsim.engine.tasks import BlockSum, ClientReport, ClientWork, Result, Task, TrainBlock
 from fedsim.fleet import catalog
 from fedsim.methods.fedbert import FedBERT
-from fedsim.model.architecture import Head
-from fedsim.model.local import LocalModel
-from fedsim.plan import EMBEDDINGS, HEAD
+from fedsim.model.architecture import Head, LocalShape
+from fedsim.model.local import Batch, LocalModel
+from fedsim.plan import EMBEDDINGS, HEAD, Split, full
+from fedsim.scenario.phases import Optimizer
 from fedsim.scenario.schema import Scenario
 from fedsim.store import checkpoint
 from fedsim.store.client_state import ClientStore
-from tests import runs
+from tests import markdown, runs
 from tests.runs import CLIENTS, Dying, Killed, Lent, Wrapped, hashes, small
 
-from ..cost.oracles import TINY
+from ..cost.oracles import BERT_BASE, TINY, work
 from ..test_same_bits import Pools
 
 WAITING: dict[str, Any] = {
@@ -475,3 +481,130 @@ def test_losses_are_means_over_targets(ended: Ended) -> None:
         own = own[own["round"] == row.round]
         assert row.loss == math.fsum(own.weight * own.loss)
         assert own.loss.min() < loss < own.loss.max()
+
+
+@pytest.mark.parametrize("body", ["replica_averaged", "shared_sequential", "shared_parallel"])
+def test_a_client_that_fails_is_told_of_and_the_others_go_on(
+    body: str, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scenario(cohort: list[int]) -> dict[str, Any]:
+        participation = {"clients_per_round": 3, "cohorts": [cohort]}
+        changes = {"phases__finetune": None, "phases__further_pretrain__rounds": 1, "model__dropout": 0.0}
+        raw = small({"fedbert": {"server_body": body}}, **{**WAITING, **changes}, engine__max_failed_fraction=0.5)
+        raw["phases"]["further_pretrain"]["participation"] = participation
+        return raw
+
+    wanted = do(scenario([1, 6]), world, tmp_path / "without")
+    batches = Host._all_batches
+
+    def broken(host: Host, data: Any, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
+        if work.client == 4:
+            raise OSError("the disk of this phone is full")
+        yield from batches(host, data, task, work)
+
+    monkeypatch.setattr(Host, "_all_batches", broken)
+    found = do(scenario([1, 4, 6]), world, tmp_path / "with")
+    trips = found.trips("fedbert").set_index("client")
+    assert trips.outcome.to_dict() == {1: "completed", 4: "failed", 6: "completed"}
+    assert trips.weight[4] == 0
+    assert found.rounds("fedbert").wasted_cut_upload_bytes.item() == trips.cut_upload_bytes[4] > 0
+    assert found.run is not None
+    assert "client 4 failed in fedbert, stage 0, round 0: OSError: the disk" in found.run.events.text.to_list()[0]
+    if body == "shared_sequential":
+        assert found.weights == wanted.weights
+    groups = last(tmp_path / "without", "fedbert")
+    for name, values in last(tmp_path / "with", "fedbert").items():
+        assert np.abs(values - groups[name]).max() < 1e-6, name
+
+
+def test_clients_are_tested_with_their_own_bodies(world: Path, tmp_path: Path) -> None:
+    """A private body is what its client uses: with one client, the same as FedAvg's."""
+    alone = {"clients_per_round": 1, "cohorts": [[7]] * 3}
+    raw = small(
+        {"fedavg": {}, "fedbert": {"server_body": "replica_private"}},
+        **{**WAITING, "phases__finetune": None, "phases__further_pretrain__participation": alone},
+    )
+    raw["phases"]["evaluate"] = {"personal": {"fraction": 0.2}}
+    raw["phases"]["further_pretrain"]["local"]["optimizer"] = {"learning_rate": 1e-2}
+    summary = runs.run(raw, world, tmp_path / "run")
+    run = fedsim.read_run(tmp_path / "run")
+    quality = {name: m["quality"] for name, m in summary["methods"].items()}
+    common, own = "further_pretrain/mlm_loss", "further_pretrain/personal_mlm_loss"
+    # the others have the client's embeddings and head on the layers that everybody began with
+    assert quality["fedavg"][common] != quality["fedbert"][common]
+    assert quality["fedavg"][own] != quality["fedbert"][own]
+    assert (run.evals.metric == "personal_mlm_loss").any()
+
+
+PAGE = markdown.ROOT / "docs/methods/fedbert.md"
+
+
+def prices() -> dict[str, tuple[str, ...]]:
+    """The table of section 4, by row."""
+    (table,) = [t for t in markdown.tables(PAGE) if t.header[-2:] == ("B = 16, L = 512", "B = 32, L = 128")]
+    return {row[0]: row[1:] for row in table.rows}
+
+
+def test_prices_on_the_page_are_those_of_bert_base() -> None:
+    found = prices()
+    shape = LocalShape.of(BERT_BASE, Head("mlm"), full(12))
+    ends = local_size(on_client(shape, Split("float32", 1.0))).bytes
+    both = 2 * local_size(shape).bytes
+    for column, (samples, length) in enumerate(((16, 512), (32, 128))):
+        todo = work(samples, length, round(0.15 * (length - 2)) * samples)
+        for cut in ("float32", "bfloat16", "int8"):
+            remote = split_cost(shape, Split(cut, 1.0), Optimizer()).price(todo)
+            step = int(remote.cut_upload_bytes[0] + remote.cut_download_bytes[0])
+            assert found[f"bytes of a step, `{cut}`"][column] == f"{step / 1e6:.1f} MB"
+        tensors = 4 * samples * length * 768 * 4
+        assert f"({both / 1e6:.1f} MB)" in next(row for row in found if row.startswith("steps that cost"))
+        assert _row(found, "steps that cost")[column] == f"{both / tensors:.1f}"
+        assert _row(found, "the same, embeddings")[column] == f"{(both - 2 * ends) / tensors:.1f}"
+        assert f"({ends / 1e6:.1f} MB)" in next(row for row in found if row.startswith("the same"))
+        alone, whole = flops(on_client(shape, Split("float32", 1.0))), flops(shape)
+        shares = [int((f.forward.total(todo) + f.backward.total(todo))[0]) for f in (alone, whole)]
+        assert _row(found, "client's share")[column] == f"{100 * shares[0] / shares[1]:.1f} %"
+
+
+@pytest.mark.slow
+def test_memory_on_the_page_is_that_of_bert_base() -> None:
+    shape = LocalShape.of(BERT_BASE, Head("mlm"), full(12))
+    batches = np.array([[16, 512, 76 * 16], [32, 128, 19 * 32]])
+    for row, one in (("client's peak", on_client(shape, Split("float32", 1.0))), ("FedAvg's", shape)):
+        peaks = peak_polynomial(one, Optimizer()).at(batches)
+        assert _row(prices(), row) == tuple(f"{peak / 1e6:,.0f} MB" for peak in peaks)
+
+
+def _row(table: dict[str, tuple[str, ...]], start: str) -> tuple[str, ...]:
+    (found,) = [cells for name, cells in table.items() if name.startswith(start)]
+    return found
+
+
+def test_after_nine_steps_messages_have_cost_more_than_fedavg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BERT-base at 16 x 512: eight steps cost less than the model there and back, nine cost more."""
+    monkeypatch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial())
+    raw = {
+        "name": "steps",
+        "data": {
+            "corpus": {"kind": "declared", "samples_per_client": [16 * 8, 16 * 9], "tokens": 512},
+            "max_tokens": 512,
+        },
+        "model": {"vocabulary": 30522},
+        "fleet": {"clients": 2},
+        "phases": {
+            "further_pretrain": {
+                "rounds": 1,
+                "participation": {"clients_per_round": 2},
+                "local": {"batch_samples": 16},
+            }
+        },
+        "methods": {"fedavg": {}, "fedbert": {}},
+    }
+    runs.run(raw, tmp_path, tmp_path / "run", engine=None)
+    trips = fedsim.read_run(tmp_path / "run").trips.set_index(["method", "client"])
+    model = trips.upload_bytes["fedavg"] + trips.download_bytes["fedavg"]
+    cut = trips.cut_upload_bytes["fedbert"] + trips.cut_download_bytes["fedbert"]
+    assert model.tolist() == [876_114_384] * 2
+    assert trips.batches["fedbert"].tolist() == [8, 9]
+    assert cut[0] < model[0]
+    assert cut[1] > model[1]
