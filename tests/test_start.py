@@ -9,7 +9,7 @@ import numpy as np
 
 from fedsim.data.tokens import Tokens
 from fedsim.engine.inline import InlineEngine
-from fedsim.engine.tasks import Pretrained, CentralTask, Result, Task
+from fedsim.engine.tasks import CentralTask, Pretrained, Result, Task
 from fedsim.model.layout import FloatArray, layouts
 from fedsim.plan import HEAD
 from tests import runs
