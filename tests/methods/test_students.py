@@ -17,6 +17,7 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 import fedsim
 from fedsim import Run, central
 from fedsim.cost.flops import flops
+from fedsim.cost.memory import Polynomial
 from fedsim.engine.base import Engine
 from fedsim.engine.inline import InlineEngine
 from fedsim.errors import UserError
@@ -417,6 +418,23 @@ def test_the_pages_list_exactly_the_keys_of_their_sections(page: str, sections: 
         wanted = {name: (default, choices) for name, default, choices in keys(section)}
         assert {name: row[0] for name, row in rows.items()} == {name: own[0] for name, own in wanted.items()}
         assert all(f"`{choice}`" in rows[name][1] for name, (_, choices) in wanted.items() for choice in choices)
+
+
+def test_the_prices_on_the_page_come_out_of_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # no figure here depends on memory, which takes long to measure at this size
+    monkeypatch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial())
+    page = markdown.ROOT / "docs/methods/distilbert.md"
+    (text,) = (block for block in markdown.blocks(page, "yaml") if "declared" in block)
+    runs.run(yaml.safe_load(text), tmp_path, tmp_path / "run", engine=None)
+    trips = fedsim.read_run(tmp_path / "run").trips.astype({"method": str}).groupby("method")
+    total = (trips.flops_forward.sum() + trips.flops_backward.sum()).to_dict()
+    (table,) = (t for t in markdown.tables(page) if t.header[0] == "method")
+    assert len(table.rows) == len(total) == 6
+    for name, upload, download, work in table.rows:
+        own = trips.get_group(name.strip("`"))
+        assert {f"{n / 1e6:.3f}" for n in own.upload_bytes} == {upload}
+        assert {f"{n / 1e6:.3f}" for n in own.download_bytes} == {download}
+        assert f"{100 * total[name.strip('`')] / total['fedavg']:.1f} %" == work
 
 
 # --- refusals
