@@ -98,6 +98,7 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
         world = build(scenario, request.base, folder, observer)
     run_folder.check_world(folder, world)
     prepared = [prepare(world, name) for name in names]
+    lessons = {item.name: Teaching(item, world, engine, observer) for item in prepared}
     observer.note(f"run folder: {folder}")
     costs = plan_costs.measure(prepared, engine, observer)
     plan_costs.check_sizes(prepared, costs, world.fleet)
@@ -116,7 +117,7 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
         state = _initial_state(world, item)
         for note in account.restore(state, item.layouts_after) if request.resume else ():
             observer.note(note)
-        teaching = Teaching(item, world, engine, observer)
+        teaching = lessons[item.name]
         if engine is not None and state.round == 0:
             groups = teaching.start()
             # further heads start as the one on top does

@@ -29,17 +29,26 @@ from fedsim.world import World
 
 
 class Teaching:
-    """The lessons of one method."""
+    """The lessons of one method.
+
+    Raises:
+        UserError: the server is of no known class, or there is nothing to train on.
+    """
 
     def __init__(self, prepared: Prepared, world: World, engine: Engine | None, observer: Observer) -> None:
         self.prepared, self.world, self.engine, self.observer = prepared, world, engine, observer
         self._losses: dict[Lesson, float] = {}
+        method = prepared.method
+        self._device = method.device if isinstance(method, Student) else "server_gpu"
+        self._flops_per_s = float(of_class(self._device, key=f"methods.{prepared.name}.device").flops_per_s[0])
+        for lesson in prepared.lessons:
+            central.public(world, lesson.objective)
 
     def start(self) -> dict[str, FloatArray]:
         """The global model before the first round, with all that the server trains before it.
 
         Raises:
-            UserError: a checkpoint lacks what is needed, or there is nothing to train on.
+            UserError: a checkpoint lacks what is needed.
         """
         item, world, engine = self.prepared, self.world, self.engine
         assert engine is not None
@@ -61,18 +70,17 @@ class Teaching:
             phase: about to begin.
             groups: the global model with the phase's head.
         """
-        item, found = self.prepared, dict[str, FloatArray]()
-        if item.teacher is None:
+        found: dict[str, FloatArray] = {}
+        if TEACHER in self.prepared.layouts(phase, phase.stages[0]):
+            found[TEACHER] = np.zeros(0, np.float32)
+        if not (phase.lessons or phase.taught):
             return found
-        teacher = self._pretrained
-        if phase.objective.kind != "mlm" and (phase.lessons or phase.taught):
-            teacher = self._fine_tuned(phase)
+        teacher = self._pretrained if phase.objective.kind == "mlm" else self._fine_tuned(phase)
         for lesson in phase.lessons:
             if lesson.shape.distillation is not None:
                 found |= self._learned(lesson, {**groups, **found}, teacher)
-        if TEACHER in item.layouts(phase, phase.stages[0]):
-            layout = item.layouts(phase, phase.stages[0])[TEACHER]
-            found[TEACHER] = pack(teacher) if layout.size else np.zeros(0, np.float32)
+        if phase.taught:
+            found[TEACHER] = self._packed(teacher, phase.head)
         return found
 
     def replaced(self, phase: Phase) -> tuple[str, ...]:
@@ -87,19 +95,16 @@ class Teaching:
 
     def costs(self, before: int, costs: PlanCosts, now_s: float) -> Iterator[dict[str, Any]]:
         """Rows of the trace for what is trained before a round (-1: the first), one after the other from `now_s` on."""
-        method = self.prepared.method
         for phase, lesson in self.prepared.lessons_before(before):
-            assert isinstance(method, Student)
             work, price = central.work(self.world, lesson), flops(lesson.shape)
             forward, backward = int(price.forward.total(work)[0]), int(price.backward.total(work)[0])
-            machine = of_class(method.device, key=f"methods.{self.prepared.name}.device")
             memory = costs.memory[lesson.shape, lesson.config.optimizer]
-            end_s = now_s + (forward + backward) / float(machine.flops_per_s[0])
+            end_s = now_s + (forward + backward) / self._flops_per_s
             yield {
                 "phase": phase,
                 "round": before,
                 "lesson": lesson.name,
-                "device": method.device,
+                "device": self._device,
                 "steps": lesson.config.steps,
                 "samples": int(work.samples[0]),
                 "tokens": int(work.tokens[0]),
@@ -119,9 +124,16 @@ class Teaching:
         own = {name: groups[name] for name in layouts(self.prepared.architecture, lesson.shape.head)}
         if lesson.shape.distillation is not None and lesson.shape.distillation.projection:
             own[PROJECTION] = groups[PROJECTION]
-        learned = central.train(self.world, lesson, own, pack(teacher), self.engine, self.observer)
+        learned = central.train(
+            self.world, lesson, own, self._packed(teacher, lesson.shape.head), self.engine, self.observer
+        )
         self._losses[lesson] = learned.loss
         return learned.groups
+
+    def _packed(self, teacher: Groups, head: Head) -> FloatArray:
+        """The teacher as one group."""
+        assert self.prepared.teacher is not None
+        return pack({name: teacher[name] for name in layouts(self.prepared.teacher, head)})
 
     def _student(self) -> dict[str, FloatArray]:
         """The student with an MLM head, before its first lesson."""

@@ -548,6 +548,23 @@ def test_what_cannot_be_meant_is_refused(method: dict[str, Any], changes: dict[s
     assert fault in faults({"own": method}, **changes)
 
 
+def test_a_server_of_no_known_class_is_told_of_before_anything_is_trained(world: Path, tmp_path: Path) -> None:
+    methods = {"fedavg": {}, "own": {"kind": "distilbert", "device": "mainframe"}}
+    with pytest.raises(UserError, match=r"methods\.own\.device: .*server_gpu"):
+        runs.run(small(methods), world, tmp_path / "run")
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_a_public_share_without_the_label_is_told_of_before_anything_is_trained(world: Path, tmp_path: Path) -> None:
+    made, item = prepared(world, tmp_path, METHODS["distil_clients"])
+    assert made.tokens is not None
+    unlabelled = replace(made.tokens, labels={"topic": np.full(len(made.tokens.test), -1, np.int32)})
+    with pytest.raises(
+        UserError, match=r"data\.central_fraction: leaves no sample with a label 'topic' for the server"
+    ):
+        Teaching(item, replace(made, tokens=unlabelled), None, Silent())
+
+
 def test_sizes_of_checkpoints_are_checked_before_the_first_round(world: Path, tmp_path: Path) -> None:
     teacher = Architecture("bert", 146, 16, 4, 2, 32, 24, 0.0)
     folder = tmp_path / "teacher"
