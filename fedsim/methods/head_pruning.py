@@ -37,16 +37,15 @@ class HeadPruning(Federated):
             yield Problem(("threshold",), "does not go with `heads`: give one of them")
 
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
-        """The phase is there, and something is trained without the pruned heads."""
-        config = getattr(phases, self.phase)
-        if config is None:
-            other = "finetune" if self.phase == "further_pretrain" else "further_pretrain"
-            yield Problem(("phase",), f"is {self.phase}, which this scenario does not have; it has {other}")
-        elif self.after_rounds >= config.rounds:
-            yield Problem(
-                ("after_rounds",),
-                f"is {self.after_rounds}: must leave a round of phases.{self.phase} ({config.rounds})",
-            )
+        """The phase is there, once, and something is trained without the pruned heads."""
+        found = [phase.config.rounds for phase in phases.federated if phase.kind == self.phase]
+        if not found:
+            yield Problem(("phase",), f"is {self.phase}, which this scenario does not have")
+        elif len(found) > 1:
+            yield Problem(("phase",), f"is {self.phase}, of which there are {len(found)}: heads are pruned once")
+        elif self.after_rounds >= found[0]:
+            rounds = f"phases.{self.phase} ({found[0]})"
+            yield Problem(("after_rounds",), f"is {self.after_rounds}: must leave a round of {rounds}")
 
     def width_problems(self, heads: int, units: int) -> Iterator[Problem]:
         """A layer has the heads that are to be kept."""

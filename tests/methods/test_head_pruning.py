@@ -297,6 +297,14 @@ def test_options_that_do_not_fit_the_scenario(options: dict[str, Any], says: str
         Scenario.model_validate(raw(pruned={"kind": "head_pruning", **options}))
 
 
+def test_heads_are_pruned_once() -> None:
+    several = raw(pruned={"kind": "head_pruning"})
+    task = several["phases"]["finetune"]
+    several["phases"]["finetune"] = [task, task]
+    with pytest.raises(ValidationError, match=r"methods\.pruned\.phase: is finetune, of which there are 2: heads are"):
+        Scenario.model_validate(several)
+
+
 def test_a_pruned_shape_is_built_in_place_alone() -> None:
     from fedsim.plan import Layers, Plan
 
