@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedsim import simulation
+from fedsim.cost.memory import Polynomial
 from fedsim.observe.lines import Lines
 from fedsim.request import fresh
 from fedsim.scenario.load import load
@@ -288,3 +289,45 @@ def test_runs_that_begin_together_get_folders_of_their_own(work: Desk) -> None:
         2,
         "error: file/mine-1: cannot be written to (Not a directory): choose an --out\n",
     )
+
+
+def test_a_fleet_is_surveyed(work: Desk) -> None:
+    # measuring memory takes seconds, and is tested elsewhere
+    work.patch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial(constant=10**6))
+    ended = work.run("fleet", "mine.yaml")
+    assert ended.code == 0, ended.err
+    assert "one round of each method" in ended.out
+    assert ended.out.count("│ fedbt") == 2
+    assert "picture: fleet-mine.png\n" in ended.err
+    assert (work.folder / "fleet-mine.png").read_bytes().startswith(b"\x89PNG")
+    again = work.run("fleet", "mine.yaml", "--json", "--out", "x.svg", "--set", "fleet.clients=7")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["clients"] == 7
+    assert (work.folder / "x.svg").read_text().startswith("<?xml")
+
+
+def test_the_catalogue_of_devices(work: Desk) -> None:
+    ended = work.run("fleet")
+    assert ended.code == 0
+    assert "Raspberry Pi 4" in ended.out
+    assert "│ wifi" in ended.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("fleet", "--json"), "--json: needs the NAME of a scenario"),
+        (("fleet", "--set", "seed=1"), "--set: needs the NAME of a scenario"),
+        (("fleet", "mine"), "there is no scenario 'mine'"),
+        (("fleet", "mine.yaml", "--out", "none/x.png"), "none/x.png: --out: cannot be written"),
+        (
+            ("fleet", "mine.yaml", "--set", "fleet.source={kind: catalog, devices: {pi_44: 1}}"),
+            "--set fleet.source={kind: catalog, devices: {pi_44: 1}}: fleet.source.devices.pi_44: no device class",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_what_is_refused_of_fleets(arguments: tuple[str, ...], says: str, work: Desk) -> None:
+    ended = work.run(*arguments)
+    assert ended.code == 2
+    assert f"error: {says}" in ended.err

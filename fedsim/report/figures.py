@@ -1,15 +1,11 @@
-"""A run in pictures: quality against cost, who straggles and why, traffic, waste, memory.
-
-The colours are those of Okabe and Ito (2008), which any colour vision tells apart; markers differ as well. Figures
-belong to nobody: pyplot is not used, and no setting of matplotlib is changed.
-"""
+"""A run in pictures: quality against cost, who straggles and why, traffic, waste, memory."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from fedsim.errors import UserError
 from fedsim.report import frames
-from fedsim.report.frames import COSTS, SECONDS, By, Units
+from fedsim.report.frames import COSTS, SECONDS, By
+from fedsim.report.style import COLOURS, GRID, INK, LINES, MARKERS, best_unit, blank, categories, dress, legend_above
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,15 +14,10 @@ if TYPE_CHECKING:
 
     from fedsim.trace.reader import Run
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_MARKERS = "os^DvPX"
-_LINES = ("-", "--", "-.", ":")
-"""The next one where colours begin again."""
 _LEG_COLOURS = {
     **{"download_s": "#56B4E9", "compute_s": "#BBBBBB", "exchange_s": "#009E73", "server_s": "#CC79A7"},
     **{"wait_s": "#F0E442", "upload_s": "#E69F00"},
 }
-_INK, _GRID = "#444444", "#E4E4E4"
 _LABELS = {
     "mlm_loss": "MLM loss, nats",
     "unigram_loss": "word frequencies",
@@ -43,20 +34,20 @@ def quality_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops", "time
         UserError: The run has no evaluations, or matplotlib is not installed (as for every figure).
     """
     pairs = frames.headline(run)
-    figure = _figure(3.3 * len(costs), 2.4 * len(pairs) + 0.5)
+    figure = blank(3.3 * len(costs), 2.4 * len(pairs) + 0.5)
     grid = figure.subplots(len(pairs), len(costs), squeeze=False, sharey="row")
     for row, pair in zip(grid, pairs, strict=True):
         for axes, cost in zip(row, costs, strict=True):
             _quality(axes, run, pair, cost)
         for axes in row[1:]:
             axes.set_ylabel("")
-    _legend(figure, _styles(run))
+    legend_above(figure, _styles(run))
     return figure
 
 
 def straggler_figure(run: "Run") -> "Figure":
     """By device and by network class: how long trips take, where the time goes, and how many come back too late."""
-    figure = _figure(10.0, 5.6)
+    figure = blank(10.0, 5.6)
     grid: Any = figure.subplots(2, 3)
     classes: tuple[By, By] = ("device", "network")
     for row, by in zip(grid, classes, strict=True):
@@ -65,26 +56,26 @@ def straggler_figure(run: "Run") -> "Figure":
         _late(row[2], run, by)
         for axes in row[1:]:
             axes.set_yticklabels([])
-    _legend(figure, _styles(run))
+    legend_above(figure, _styles(run))
     return figure
 
 
 def traffic_figure(run: "Run") -> "Figure":
     """Bytes each way by round."""
-    figure = _figure(10.0, 2.9)
+    figure = blank(10.0, 2.9)
     for axes, way in zip(figure.subplots(1, 2, sharey=True), ("download", "upload"), strict=True):
         for method, style in _styles(run).items():
             rounds = run.rounds[run.rounds["method"] == method]
             axes.plot(rounds["round"] + 1, rounds[f"{way}_bytes"] / 1e6, **style)
-        _dress(axes, "round", f"{way} of the cohort, MB")
+        dress(axes, "round", f"{way} of the cohort, MB")
         for phase, first in run.stages.groupby("phase", sort=False)["first_round"].min().items():
-            axes.axvline(first + 0.5, color=_INK, linestyle=":", linewidth=1)
+            axes.axvline(first + 0.5, color=INK, linestyle=":", linewidth=1)
             axes.annotate(
-                f" {phase}", (first + 0.5, 1), xycoords=("data", "axes fraction"), va="bottom", fontsize=8, color=_INK
+                f" {phase}", (first + 0.5, 1), xycoords=("data", "axes fraction"), va="bottom", fontsize=8, color=INK
             )
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    _legend(figure, _styles(run))
+    legend_above(figure, _styles(run))
     return figure
 
 
@@ -92,16 +83,16 @@ def waste_figure(run: "Run") -> "Figure":
     """Share of bytes, FLOPs and device time that was spent on updates nobody used."""
     table = 100 * frames.wasted(run)
     shares = table.to_dict("index")
-    figure = _figure(6.0, 1.2 + 0.22 * table.size)
+    figure = blank(6.0, 1.2 + 0.22 * table.size)
     axes = figure.subplots()
     for label, place, method, style in _bars(table.columns, table.index, run):
         share = shares[method][label]
         axes.barh(place, share, height=_thick(table.index), color=style["color"])
-        axes.annotate(f" {share:.1f} %", (share, place), va="center", fontsize=8, color=_INK)
-    _categories(axes, list(table.columns))
-    _dress(axes, "wasted, % of what the method spent", "", grid="x")
+        axes.annotate(f" {share:.1f} %", (share, place), va="center", fontsize=8, color=INK)
+    categories(axes, list(table.columns))
+    dress(axes, "wasted, % of what the method spent", "", grid="x")
     axes.margins(x=0.15)
-    _legend(figure, _styles(run))
+    legend_above(figure, _styles(run))
     return figure
 
 
@@ -114,7 +105,7 @@ def memory_figure(run: "Run", limits: Mapping[str, int]) -> "Figure":
     """
     table = frames.peak_memory(run) / 1e6
     needs = table.to_dict("index")
-    figure = _figure(7.5, 1.5 + 0.3 * table.size)
+    figure = blank(7.5, 1.5 + 0.3 * table.size)
     axes = figure.subplots()
     for phase, place, method, style in _bars(table.index, table.columns, run):
         need = needs[phase][method]
@@ -124,17 +115,17 @@ def memory_figure(run: "Run", limits: Mapping[str, int]) -> "Figure":
     for name, size in limits.items():
         by_size.setdefault(size, []).append(name)
     for size, names in by_size.items():
-        axes.axvline(size / 1e6, color=_INK, linestyle=":", linewidth=1)
+        axes.axvline(size / 1e6, color=INK, linestyle=":", linewidth=1)
         axes.annotate(
             ", ".join(sorted(names)), (size / 1e6, 0.5), xytext=(-3, 0), xycoords=("data", "axes fraction"),
-            textcoords="offset points", rotation=90, ha="right", va="center", fontsize=8, color=_INK,
+            textcoords="offset points", rotation=90, ha="right", va="center", fontsize=8, color=INK,
         )  # fmt: skip
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter("{x:,.0f}")
-    _categories(axes, [str(phase) for phase in table.index])
-    _dress(axes, "peak memory of the most demanding trip, MB", "", grid="x")
+    categories(axes, [str(phase) for phase in table.index])
+    dress(axes, "peak memory of the most demanding trip, MB", "", grid="x")
     axes.margins(x=0.08)
-    _legend(figure, _styles(run))
+    legend_above(figure, _styles(run))
     return figure
 
 
@@ -145,7 +136,7 @@ def overview_figure(run: "Run") -> "Figure":
         UserError: The run has no evaluations.
     """
     pairs = frames.headline(run)[::-1]
-    figure = _figure(9.6, 2.4 * len(pairs) + 0.5)
+    figure = blank(9.6, 2.4 * len(pairs) + 0.5)
     grid = figure.add_gridspec(2 * len(pairs), 3, width_ratios=(1, 1, 1.05))
     for i, pair in enumerate(pairs):
         rows = slice(2 * i, 2 * i + 2)
@@ -157,7 +148,7 @@ def overview_figure(run: "Run") -> "Figure":
         second.tick_params(labelleft=False)
     _trip_boxes(figure.add_subplot(grid[: len(pairs), 2]), run, "network")
     _late(figure.add_subplot(grid[len(pairs) :, 2]), run, "network")
-    _legend(figure, _styles(run))
+    legend_above(figure, _styles(run))
     return figure
 
 
@@ -169,16 +160,16 @@ def tradeoff_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops")) -> 
     """
     phase, metric = frames.headline(run)[-1]
     table = frames.final(run, phase, metric)
-    figure = _figure(5.0 * len(costs), 4.2)
+    figure = blank(5.0 * len(costs), 4.2)
     for axes, cost in zip(figure.subplots(1, len(costs), sharey=True, squeeze=False)[0], costs, strict=True):
-        size, unit = _unit(COSTS[cost].units, float(table[cost].max()))
+        size, unit = best_unit(COSTS[cost].units, float(table[cost].max()))
         best = frames.front(table, cost, metric)
-        axes.plot(best[cost] / size, best["value"], color=_GRID, linewidth=4, zorder=0)
+        axes.plot(best[cost] / size, best["value"], color=GRID, linewidth=4, zorder=0)
         for method, style in _styles(run).items():
             x, y = float(table.loc[method, cost]) / size, float(table.loc[method, "value"])  # type: ignore[arg-type]
             axes.plot(x, y, **{**style, "markersize": 6})
-            axes.annotate(method, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=_INK)
-        _dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
+            axes.annotate(method, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=INK)
+        dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
         axes.set_xlim(left=0)
         axes.margins(x=0.12)
     return figure
@@ -187,25 +178,25 @@ def tradeoff_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops")) -> 
 def _quality(axes: "Axes", run: "Run", pair: tuple[str, str], cost: str) -> None:
     phase, metric = pair
     points = frames.curve(run, phase, metric, cost)
-    size, unit = _unit(COSTS[cost].units, float(points["cost"].max()))
+    size, unit = best_unit(COSTS[cost].units, float(points["cost"].max()))
     for method, style in _styles(run).items():
         own = points[points["method"] == method]
         axes.plot(own["cost"] / size, own["value"], **style)
     baseline = _BASELINES.get(metric, "")
     known = run.evals[(run.evals["phase"] == phase) & (run.evals["metric"] == baseline)]["value"]
     if len(known):
-        axes.axhline(known.iloc[-1], color=_INK, linestyle=":", linewidth=1)
+        axes.axhline(known.iloc[-1], color=INK, linestyle=":", linewidth=1)
         axes.annotate(
             _LABELS[baseline], (0.99, known.iloc[-1]), xycoords=("axes fraction", "data"), xytext=(0, 2),
-            textcoords="offset points", ha="right", va="bottom", fontsize=8, color=_INK,
+            textcoords="offset points", ha="right", va="bottom", fontsize=8, color=INK,
         )  # fmt: skip
-    _dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
+    dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
     axes.set_xlim(left=0)
 
 
 def _trip_boxes(axes: "Axes", run: "Run", by: By) -> None:
     table, trips = frames.trip_times(run, by), frames.device_trips(run)
-    size, unit = _unit(SECONDS, float(table["median_s"].max()))
+    size, unit = best_unit(SECONDS, float(table["median_s"].max()))
     classes, methods = _levels(table)
     for name, place, method, style in _bars(classes, methods, run):
         own = trips[(trips[by] == name) & (trips["method"] == method)]["trip_s"] / size
@@ -214,15 +205,15 @@ def _trip_boxes(axes: "Axes", run: "Run", by: By) -> None:
             patch_artist=True, boxprops={"facecolor": style["color"], "linewidth": 0}, medianprops={"color": "white"},
             whiskerprops={"color": style["color"]}, capprops={"color": style["color"]},
         )  # fmt: skip
-    _categories(axes, classes)
-    _dress(axes, f"length of a trip, {unit}", "", grid="x")
+    categories(axes, classes)
+    dress(axes, f"length of a trip, {unit}", "", grid="x")
     axes.set_xlim(left=0)
 
 
 def _legs(axes: "Axes", run: "Run", by: By) -> None:
     table = frames.trip_times(run, by)
     rows = table.to_dict("index")
-    size, unit = _unit(SECONDS, float(table["median_s"].max()))
+    size, unit = best_unit(SECONDS, float(table["median_s"].max()))
     classes, methods = _levels(table)
     for name, place, method, style in _bars(classes, methods, run):
         left = 0.0
@@ -235,8 +226,8 @@ def _legs(axes: "Axes", run: "Run", by: By) -> None:
         if table[leg].any():
             axes.barh(0, 0, color=colour, label=leg.removesuffix("_s"))
     axes.legend(fontsize=8, loc="lower right", edgecolor="none", framealpha=0.8)
-    _categories(axes, classes)
-    _dress(axes, f"mean time of each leg, {unit}", "", grid="x")
+    categories(axes, classes)
+    dress(axes, f"mean time of each leg, {unit}", "", grid="x")
 
 
 def _late(axes: "Axes", run: "Run", by: By) -> None:
@@ -246,9 +237,9 @@ def _late(axes: "Axes", run: "Run", by: By) -> None:
     for name, place, method, style in _bars(classes, methods, run):
         late = 100 * rows[name, method]["late"]
         axes.barh(place, late, height=_thick(methods), color=style["color"])
-        axes.annotate(f" {late:.0f} %", (late, place), va="center", fontsize=8, color=_INK)
-    _categories(axes, classes)
-    _dress(axes, "trips that come back too late, %", "", grid="x")
+        axes.annotate(f" {late:.0f} %", (late, place), va="center", fontsize=8, color=INK)
+    categories(axes, classes)
+    dress(axes, "trips that come back too late, %", "", grid="x")
     axes.margins(x=0.15)
 
 
@@ -277,48 +268,11 @@ def _styles(run: "Run") -> dict[str, dict[str, Any]]:
     return {
         method: {
             "label": method,
-            "color": _COLOURS[i % len(_COLOURS)],
-            "marker": _MARKERS[i % len(_MARKERS)],
-            "linestyle": _LINES[i // len(_COLOURS) % len(_LINES)],
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": LINES[i // len(COLOURS) % len(LINES)],
             "markersize": 4,
             "linewidth": 1.6,
         }
         for i, method in enumerate(run.methods)
     }
-
-
-def _unit(units: Units, largest: float) -> tuple[float, str]:
-    """The largest unit of which there is more than one and a half."""
-    return [unit for unit in units if largest >= 1.5 * unit[0] or unit is units[0]][-1]
-
-
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UserError("figures need matplotlib: pip install 'fedsim-ray[notebooks]'") from error
-    return Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=100)
-
-
-def _dress(axes: "Axes", x: str, y: str, grid: str = "both") -> None:
-    axes.set_xlabel(x, fontsize=9, color=_INK)
-    axes.set_ylabel(y, fontsize=9, color=_INK)
-    axes.tick_params(labelsize=8.5, colors=_INK, length=0)
-    axes.locator_params(axis="x", nbins=6) if axes.get_xscale() == "linear" else None
-    axes.grid(axis=grid, color=_GRID, linewidth=0.8)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color("#AAAAAA")
-
-
-def _categories(axes: "Axes", names: Sequence[str]) -> None:
-    """Names from the top down."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.5, -0.5)
-
-
-def _legend(figure: "Figure", styles: Mapping[str, Mapping[str, Any]]) -> None:
-    from matplotlib.lines import Line2D
-
-    handles = [Line2D([], [], **{**style, "markersize": 6}) for style in styles.values()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7), frameon=False, fontsize=10)
