@@ -12,11 +12,13 @@ from fedsim.engine.base import Engine
 from fedsim.engine.tasks import IMPORTANCE, BlockSum, ClientReport, ClientWork, TrainBlock
 from fedsim.errors import ClientError, FedsimError
 from fedsim.methods.base import Federated
+from fedsim.model.adapters import refactored
 from fedsim.model.architecture import LocalShape
+from fedsim.model.layout import FloatArray
 from fedsim.model.width import Window
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared
-from fedsim.plan import CONTROL, Plan, Slot
+from fedsim.plan import ADAPTER, CONTROL, Plan, Slot
 from fedsim.rounds import CENTRAL, Cohort, Trained, Turn
 from fedsim.server.merge import Holders, Merge
 from fedsim.server.optimizer import ServerState
@@ -115,7 +117,21 @@ class Dispatch:
                 for group in own[client]:
                     lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
         importance = tables.means(lost).get(IMPORTANCE)
-        return Trained(merge.means(lost, _holders(tasks, reports)), reports, overall, importance)
+        means = merge.means(lost, _holders(tasks, reports))
+        if turn.phase.recipe.products:
+            means = self._refactored(turn, means)
+        return Trained(means, reports, overall, importance)
+
+    def _refactored(self, turn: Turn, means: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
+        """Means of products of factors, as factors again."""
+        adapters = turn.phase.adapters
+        assert adapters is not None
+        return {
+            name: refactored(self.prepared.architecture, adapters, int(name.removeprefix(ADAPTER)), values)
+            if name.startswith(ADAPTER)
+            else values
+            for name, values in means.items()
+        }
 
     def _weight(self, cohort: Cohort, index: int) -> float:
         """A member's weight in the mean; partial work counts for as much of its samples as it has got through."""

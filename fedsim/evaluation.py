@@ -56,7 +56,7 @@ class Evaluator:
             EvaluateChunk(
                 index=i,
                 cost=float(self.world.tokens.ids.lengths[chunk].sum()),
-                shape=LocalShape(architecture, goal.head, len(goal.slots), exits=goal.exits),
+                shape=LocalShape(architecture, goal.head, len(goal.slots), exits=goal.exits, adapters=goal.adapters),
                 prefix=f"{method}/",
                 groups=versions,
                 world=self.world.files,

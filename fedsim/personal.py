@@ -87,7 +87,7 @@ class PersonalEvaluator:
             EvaluateClients(
                 index=i,
                 cost=float(sum(len(own[client]) for client, _ in pairs[start : start + CHUNK_CLIENTS])),
-                shape=LocalShape(architecture, goal.head, len(goal.slots)),
+                shape=LocalShape(architecture, goal.head, len(goal.slots), adapters=goal.adapters),
                 prefix=prefix,
                 groups=versions,
                 world=world.files,

@@ -8,9 +8,10 @@ from fedsim.errors import UserError
 from fedsim.methods.assign import Sized, check_classes
 from fedsim.methods.base import Lesson, Method, Stage
 from fedsim.methods.student import Pair, Student, taught_objective
+from fedsim.model.adapters import all_adapter_layouts
 from fedsim.model.architecture import Architecture, Head, Heads
 from fedsim.model.layout import Layout, layouts, packed_layout, projection_layout
-from fedsim.plan import HEAD, PROJECTION, TEACHER, Slot, layer_index
+from fedsim.plan import HEAD, PROJECTION, TEACHER, Adapters, Slot, layer_index
 from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
@@ -30,6 +31,8 @@ class Goal:
     """Layers of the global model that count."""
     exits: tuple[int, ...]
     """Depths at which further heads stand, ascending."""
+    adapters: Adapters | None
+    """Beside the layers."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +89,7 @@ class Phase(Goal):
     def goal(self, stage: Stage) -> Goal:
         """What is learned in a stage, whose head and depth may be its own."""
         head, slots = stage.head or self.head, stage.tested or self.slots
-        return Goal(self.name, self.objective, head, slots, exits_of([stage]))
+        return Goal(self.name, self.objective, head, slots, exits_of([stage]), self.adapters)
 
 
 def exits_of(stages: Iterable[Stage]) -> tuple[int, ...]:
@@ -145,7 +148,8 @@ class Prepared:
             kept_heads: attention heads that are left; None: as in the beginning.
         """
         head = phase.goal(stage).head
-        found = layouts(self._left(kept_heads), head, self.exits)
+        architecture = self._left(kept_heads)
+        found = layouts(architecture, head, self.exits) | all_adapter_layouts(architecture, self.adapters)
         if self.projection is not None:
             found[PROJECTION] = self.projection
         if self.teacher is not None and any(phase.taught for phase in self.phases):
@@ -156,6 +160,11 @@ class Prepared:
     def exits(self) -> tuple[int, ...]:
         """Depths at which any phase has a further head."""
         return tuple(sorted({depth for phase in self.phases for depth in phase.exits}))
+
+    @property
+    def adapters(self) -> Adapters | None:
+        """Those of the method, which are the same in all phases."""
+        return next((phase.adapters for phase in self.phases if phase.adapters), None)
 
     @property
     def private(self) -> bool:
@@ -208,6 +217,7 @@ def prepare(world: World, name: str) -> Prepared:
         *method.depth_problems(architecture.layers),
         *method.width_problems(narrowest, architecture.feed_forward),
         *method.schedule_problems(plan, architecture.layers),
+        *method.size_problems(architecture),
     ):
         raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))
     if isinstance(method, Sized):
@@ -236,10 +246,11 @@ def prepare(world: World, name: str) -> Prepared:
                 key=f"methods.{name}",
             )
         wire, recipe, own = method.wire(), method.recipe(), tuple(lessons)
-        exits = exits_of(stages)
-        phases.append(Phase(phase.name, objective, head, slots, exits, config, rate, recipe, wire, stages, own, first))
+        exits, adapters = exits_of(stages), stages[0].plans[0].adapters
+        goal = (phase.name, objective, head, slots, exits, adapters)
+        phases.append(Phase(*goal, config, rate, recipe, wire, stages, own, first))
         first += config.rounds
-    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots, ())
+    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots, (), None)
     general: Sequence[Lesson] = ()
     if isinstance(method, Student) and teacher is not None:
         general = method.lessons("general", Pair(architecture, teacher, Head("mlm")), pretraining.objective)

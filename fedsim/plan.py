@@ -19,6 +19,8 @@ PROJECTION, TEACHER = "projection", "teacher"
 
 EXIT = "head."
 """Before a depth: the head on the lowest so many layers of a model that has several heads."""
+ADAPTER, FROZEN = "lora.", "lora_a."
+"""Before a layer's index: low-rank factors beside its matrices, and those of them that are never trained."""
 CONTROL = "control/"
 """Before a group's name: SCAFFOLD's control variate of that group."""
 
@@ -103,6 +105,25 @@ class Width:
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """Low-rank factors beside frozen matrices: W + (alpha / rank) B A (LoRA, Hu et al. 2022, section 4.1)."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]
+    """Matrices that have them: `query`, `key`, `value`, `attention_output`, `feed_forward_in`, `feed_forward_out`."""
+    dropout: float = 0.0
+    """Of what A sees in training."""
+    train_a: bool = True
+    """Or B alone is trained and sent, and A stays as it was drawn."""
+
+    @property
+    def scaling(self) -> float:
+        """Factor of B A."""
+        return self.alpha / self.rank
+
+
+@dataclass(frozen=True)
 class Split:
     """The layers are trained by a server: states and gradients cross at both of their ends, text and labels do not."""
 
@@ -147,6 +168,8 @@ class Plan:
     """Further heads, each on the lowest so many local layers, ascending."""
     mutual: float = 0.0
     """Weight of what several heads learn from each other."""
+    adapters: Adapters | None = None
+    """Beside every layer, in its place, and trained."""
 
     def __post_init__(self) -> None:
         if list(self.train_layers) != sorted({p for p in self.train_layers if 0 <= p < self.layers.depth}):
@@ -158,6 +181,8 @@ class Plan:
                 raise ValueError(f"{name} {parts} names parts that the local model does not have")
         if list(self.exits) != sorted({depth for depth in self.exits if 0 < depth < self.layers.depth}):
             raise ValueError(f"exits {self.exits} must be ascending depths below {self.layers.depth}")
+        if self.adapters is not None and (not self.in_place or self.train_layers or self.train_embeddings):
+            raise ValueError("adapters stand beside frozen layers, each in its place")
         if self.width.rate < 1.0 and (self.private or not self.in_place):
             raise ValueError("narrower local layers are those of the global model, each in its place, and none private")
 
@@ -170,7 +195,12 @@ class Plan:
     def trained(self) -> tuple[PartName, ...]:
         """The parts that are trained, bottom first."""
         ends = ([EMBEDDINGS] if self.train_embeddings else [], self.heads if self.train_head else [])
-        return (*ends[0], *self.train_layers, *ends[1], *(name for name in self.taught if name != TEACHER))
+        taught = (name for name in self.taught if name != TEACHER)
+        return (*ends[0], *self.train_layers, *self._beside(ADAPTER), *ends[1], *taught)
+
+    def _beside(self, kind: str) -> tuple[str, ...]:
+        """Groups of one kind beside the layers, bottom first."""
+        return tuple(f"{kind}{place}" for place in range(self.layers.depth)) if self.adapters else ()
 
     @property
     def heads(self) -> tuple[str, ...]:
@@ -208,6 +238,8 @@ class Plan:
                 EMBEDDINGS,
                 *self.heads,
                 *self.taught,
+                *self._beside(ADAPTER),
+                *(self._beside(FROZEN) if self.adapters and not self.adapters.train_a else ()),
                 *(layer(i) for slot in slots for i in ((slot,) if isinstance(slot, int) else slot)),
             )
         )

@@ -75,7 +75,7 @@ def claimed(folder: Path, resume: bool) -> Iterator[None]:
 def describe(folder: Path, origin: Origin) -> None:
     """Write what a new run is, for `origin` to read."""
     atomic.write_json(folder / SCENARIO, origin.scenario.model_dump(mode="json"))
-    libraries = {name: version(name) for name in ("torch", "transformers", "numpy", "pyarrow", "ray")}
+    libraries = {name: version(name) for name in ("torch", "transformers", "peft", "numpy", "pyarrow", "ray")}
     identity = {
         "fingerprint": fingerprint(origin.scenario),
         "base": str(origin.base),
@@ -105,7 +105,8 @@ def origin(folder: Path) -> Origin:
         raise UserError(fault, file=folder / SCENARIO, key="--resume") from error
     except (LookupError, TypeError, ValueError) as error:
         raise UserError(f"damaged ({error!r}): start a new run", file=folder / IDENTITY, key="--resume") from error
-    for name, installed in (("fedsim", __version__), *((n, version(n)) for n in ("torch", "transformers", "numpy"))):
+    decisive = ("torch", "transformers", "peft", "numpy")
+    for name, installed in (("fedsim", __version__), *((n, version(n)) for n in decisive)):
         if made_with.get(name) != installed:
             raise UserError(
                 f"the run was made with {name} {made_with.get(name)}, installed is {installed}: "

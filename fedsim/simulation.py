@@ -18,6 +18,7 @@ from fedsim.errors import UserError, choose
 from fedsim.evaluation import Evaluator
 from fedsim.interrupt import stoppable
 from fedsim.method_run import MethodRun
+from fedsim.model.adapters import initial_adapters, merged
 from fedsim.model.layout import FloatArray, Groups
 from fedsim.model.pretrained import write
 from fedsim.observe.observer import Observer
@@ -122,6 +123,7 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
             groups = teaching.start()
             # further heads start as the one on top does
             state.model.groups = {**groups, **{exit_head(depth): groups[HEAD] for depth in item.exits}}
+            state.model.groups |= initial_adapters(item.architecture, item.adapters, scenario.seed)
         try:
             dispatch = Dispatch(item, world, engine, account, folder, observer)
             MethodRun(item, Cohorts(item, world, costs), dispatch, teaching, evaluator, account, state, observer).run()
@@ -169,7 +171,8 @@ def _save_model(world: World, item: Prepared, state: State, folder: Path) -> Non
         names: Mapping[str, tuple[str, ...]] = {**world.tokens.label_names, **world.tokens.tag_names}
         labels = names.get(last.objective.label, ())
     with atomic.replacing(folder / "models" / item.name) as temporary:
-        groups = {**state.model.groups, **{layer(i): _slot(state.model.groups, s) for i, s in enumerate(last.slots)}}
+        whole = merged(item.architecture, item.adapters, state.model.groups)
+        groups = {**whole, **{layer(i): _slot(whole, s) for i, s in enumerate(last.slots)}}
         sizes = replace(state.model.architecture(item.architecture), layers=len(last.slots))
         write(temporary, sizes, last.head, groups, labels)
         if world.files is not None and (world.files.tokens / "tokenizer").is_dir():

@@ -25,6 +25,7 @@ def phase(method: Stacking | ProgFed, rounds: int = 40) -> Phase:
         Head("mlm"),
         tuple(range(12)),
         (),
+        None,
         config,
         1e-3,
         Recipe(),

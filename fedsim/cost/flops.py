@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from functools import cache
 
 from fedsim.data.work import IntArray, Work
+from fedsim.model.adapters import matrix_sizes
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.distillation import Distillation
+from fedsim.plan import Adapters
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,15 @@ def flops(shape: LocalShape) -> Flops:
     forward, backward = Coefficients(), Coefficients()
     gradient = shape.train_embeddings
     for place in range(shape.depth):
-        trained = place in shape.train_layers
-        forward += _layer_forward(shape.architecture, place)
-        backward += _layer_backward(shape.architecture, place, trained=trained, input_gradient=gradient)
-        gradient = gradient or trained
+        if shape.adapters is not None:
+            layer = _Adapted(shape.architecture, place, shape.adapters, shape.train_adapters)
+            gradient = layer.run(gradient)
+            forward, backward = forward + layer.forward, backward + layer.backward
+        else:
+            trained = place in shape.train_layers
+            forward += _layer_forward(shape.architecture, place)
+            backward += _layer_backward(shape.architecture, place, trained=trained, input_gradient=gradient)
+            gradient = gradient or trained
         if place + 1 in shape.exits:
             exit_forward, exit_backward = _head(shape, input_gradient=gradient)
             forward, backward = forward + exit_forward, backward + exit_backward
@@ -86,9 +93,9 @@ def layers_only_units(shape: LocalShape) -> int:
 
     Forward 1 per local layer, weight gradient 1 per trained layer, input gradient 1 per layer from the lowest trained
     one upwards, that one included (with trained embeddings: every layer). Training all of 12 layers is 36 units.
-    A teacher's layers are forward passes as well.
+    A teacher's layers are forward passes as well. Adapters are free but for the input gradients that lead to them.
     """
-    lowest = 0 if shape.train_embeddings else min(shape.train_layers, default=shape.depth)
+    lowest = 0 if shape.train_embeddings or shape.train_adapters else min(shape.train_layers, default=shape.depth)
     teacher = 0 if shape.distillation is None else shape.distillation.teacher_depth
     return shape.depth + len(shape.train_layers) + (shape.depth - lowest) + teacher
 
@@ -111,6 +118,45 @@ def _layer_backward(architecture: Architecture, place: int, *, trained: bool, in
     if input_gradient:
         total += Coefficients(token=3 * 2 * h * w)
     return total
+
+
+class _Adapted:
+    """A frozen layer with low-rank factors beside some of its matrices.
+
+    What needs a gradient is followed from matrix to matrix, since query, key and value differ where only some of them
+    have factors: of a product of two tensors, each costs once more if that one does.
+    """
+
+    def __init__(self, architecture: Architecture, place: int, adapters: Adapters, trained: bool) -> None:
+        self.forward, self.backward = Coefficients(), Coefficients()
+        self._sizes, self._adapters, self._trained = matrix_sizes(architecture, place), adapters, trained
+        self._width = architecture.attention_width(place)
+
+    def run(self, gradient: bool) -> bool:
+        """Go through the layer; whether its input needs a gradient, and then whether its output does."""
+        query, key, value = (self._linear(name, gradient) for name in ("query", "key", "value"))
+        self._product(query, key)
+        self._product(query or key, value)
+        states = self._linear("attention_output", query or key or value) or gradient
+        return self._linear("feed_forward_out", self._linear("feed_forward_in", states)) or states
+
+    def _product(self, left: bool, right: bool) -> None:
+        one = Coefficients(squared_token=2 * self._width)
+        self.forward += one
+        self.backward += Coefficients(squared_token=2 * self._width * (left + right))
+
+    def _linear(self, name: str, gradient: bool) -> bool:
+        outputs, inputs = self._sizes[name]
+        forward, backward = 2 * outputs * inputs, 2 * outputs * inputs * gradient
+        if name in self._adapters.targets:
+            a, b = 2 * self._adapters.rank * inputs, 2 * self._adapters.rank * outputs
+            train_a = self._trained and self._adapters.train_a
+            forward += a + b
+            backward += a * (train_a + gradient) + b * (self._trained + (train_a or gradient))
+            gradient = gradient or self._trained
+        self.forward += Coefficients(token=forward)
+        self.backward += Coefficients(token=backward)
+        return gradient
 
 
 def _distillation(shape: LocalShape, distillation: Distillation) -> Flops:

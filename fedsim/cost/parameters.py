@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from fedsim.data.work import IntArray
+from fedsim.model.adapters import all_adapter_layouts
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, layouts, projection_layout
-from fedsim.plan import EMBEDDINGS, HEAD, PartName
+from fedsim.plan import ADAPTER, EMBEDDINGS, HEAD, PartName
 
 BYTES_PER_PARAMETER = 4
 """Weights, gradients and optimizer state are float32."""
@@ -52,7 +53,7 @@ def local_layouts(shape: LocalShape) -> list[Layout]:
     a, teacher = shape.architecture, shape.teacher
     layers = [layer_layout(a, place) for place in range(shape.depth)]
     heads = [head_layout(a, shape.head)] * (1 + len(shape.exits))
-    own = [embeddings_layout(a), *layers, *heads, *_projection(shape)]
+    own = [embeddings_layout(a), *layers, *_adapter_groups(shape).values(), *heads, *_projection(shape)]
     return [*own, *(layouts(teacher.architecture, teacher.head).values() if teacher else ())]
 
 
@@ -63,7 +64,12 @@ def trained_layouts(shape: LocalShape, private: Collection[PartName] = ()) -> li
         parts.append(embeddings_layout(shape.architecture))
     if shape.train_head and HEAD not in private:
         parts += [head_layout(shape.architecture, shape.head)] * (1 + len(shape.exits))
-    return [*parts, *_projection(shape)]
+    trained = [layout for name, layout in _adapter_groups(shape).items() if name.startswith(ADAPTER)]
+    return [*parts, *(trained if shape.train_adapters else ()), *_projection(shape)]
+
+
+def _adapter_groups(shape: LocalShape) -> dict[str, Layout]:
+    return all_adapter_layouts(shape.architecture, shape.adapters)
 
 
 def _projection(shape: LocalShape) -> list[Layout]:

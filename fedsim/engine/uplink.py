@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch import Tensor
 
 from fedsim import rng
 from fedsim.engine.tasks import ClientWork, TrainBlock
+from fedsim.model.layout import Layout
 from fedsim.model.local import LocalModel, Part
 from fedsim.model.width import Window
-from fedsim.plan import PartName, Slot, group, layer_index
+from fedsim.plan import ADAPTER, PartName, Slot, group, layer_index
 from fedsim.training.tensors import to_device
 
 
@@ -50,8 +52,19 @@ def deliver(model: LocalModel, task: TrainBlock, work: ClientWork, downloaded: M
             flat = to_device(codec.decode(payload, part.layout), model.device)
             if not torch.isfinite(flat.sum()):
                 raise ValueError(f"{name} is not finite any more when it arrives")
-        groups.append((name, flat))
+        product = task.recipe.products and name.startswith(ADAPTER)
+        groups.append((name, products(part.layout, flat) if product else flat))
     return Arrived(groups, length)
+
+
+def products(layout: Layout, flat: Tensor) -> Tensor:
+    """What the factors beside a layer amount to, B A of each target: the server averages that, and receives factors."""
+    tensors, start = [], 0
+    for _, shape in layout.tensors:
+        tensors.append(flat[start : start + prod(shape)].view(shape))
+        start += prod(shape)
+    half = len(tensors) // 2
+    return torch.cat([(b @ a).flatten() for a, b in zip(tensors[:half], tensors[half:], strict=True)])
 
 
 def _start(downloaded: Tensor, name: str, window: Window | None) -> Tensor:

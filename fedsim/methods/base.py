@@ -156,6 +156,10 @@ class Method(Config):
         """Options that do not fit layers with so many attention heads and feed-forward units."""
         yield from ()
 
+    def size_problems(self, architecture: Architecture) -> Iterator[Problem]:
+        """Options that do not fit a global model of these sizes."""
+        yield from ()
+
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
         """Options that do not fit how the phases train."""
         yield from ()

@@ -6,7 +6,7 @@ from typing import Literal
 from fedsim.methods.base import Federated, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import full
-from fedsim.scenario.base import Problem
+from fedsim.scenario.base import Problem, dotted
 from fedsim.scenario.phases import Phases
 from fedsim.training.recipe import Recipe
 
@@ -35,13 +35,10 @@ class Scaffold(Federated):
 
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
         """A control variate is a mean gradient, which steps of plain SGD alone give away."""
-        for name in ("further_pretrain", "finetune"):
-            phase = getattr(phases, name)
-            if phase is None:
-                continue
-            optimizer = phase.local.optimizer
-            if optimizer.kind != "sgd" or optimizer.momentum:
-                key = f"phases.{name}.local.optimizer"
-                yield Problem((), f"needs plain SGD: set {key} to {{kind: sgd, learning_rate: ...}} without momentum")
-            if phase.local.clip_norm is not None:
-                yield Problem((), f"needs gradients as they are: remove phases.{name}.local.clip_norm")
+        for phase in phases.federated:
+            local, key = phase.config.local, dotted(phase.key)
+            if local.optimizer.kind != "sgd" or local.optimizer.momentum:
+                wanted = "{kind: sgd, learning_rate: ...} without momentum"
+                yield Problem((), f"needs plain SGD: set {key}.local.optimizer to {wanted}")
+            if local.clip_norm is not None:
+                yield Problem((), f"needs gradients as they are: remove {key}.local.clip_norm")

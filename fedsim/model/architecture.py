@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from fedsim.plan import HEAD, Plan
+from fedsim.plan import HEAD, Adapters, Plan
 
 if TYPE_CHECKING:
     from fedsim.model.distillation import Distillation
@@ -110,6 +110,9 @@ class LocalShape:
     """Further heads, each on the lowest so many layers, ascending."""
     mutual: float = 0.0
     """Weight of what several heads learn from each other."""
+    adapters: Adapters | None = None
+    """Low-rank factors beside every layer."""
+    train_adapters: bool = False
 
     @property
     def split(self) -> bool:
@@ -129,7 +132,17 @@ class LocalShape:
         scale = 1.0 / plan.width.rate if plan.width.scaled else 1.0
         local = architecture.narrow(plan.width.rate)
         return cls(
-            local, head, plan.layers.depth, *trained, scale, plan.distillation, plan.top, plan.exits, plan.mutual
+            local,
+            head,
+            plan.layers.depth,
+            *trained,
+            scale,
+            plan.distillation,
+            plan.top,
+            plan.exits,
+            plan.mutual,
+            plan.adapters,
+            plan.adapters is not None,
         )
 
     @property

@@ -1,5 +1,6 @@
 """A local model: `transformers` layers whose parameters are views of one vector a group."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -8,12 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedsim.model.adapters import adapter_layouts, paths
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
 from fedsim.model.linear import use_onednn
 from fedsim.model.width import Window
-from fedsim.plan import EMBEDDINGS, PROJECTION, Slot, exit_head, layer
+from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, Adapters, Slot, exit_head, layer
 
 
 @dataclass(frozen=True)
@@ -46,11 +48,10 @@ class Part:
             parameter = nn.Parameter(self.flat[start:stop].view(shape), requires_grad=trained)
             if self.grad is not None:
                 parameter.grad = self.grad[start:stop].view(shape)
-            setattr(module.get_submodule(owner), leaf, parameter)
+            place = module.get_submodule(owner)
+            # a matrix with an adapter beside it is inside of what has taken its place
+            setattr(getattr(place, "base_layer", place), leaf, parameter)
             start = stop
-        left = [name for name, parameter in module.named_parameters() if parameter.is_meta]
-        if left:
-            raise ValueError(f"parameters without a place in the layout: {', '.join(left)}")
 
 
 class LocalModel:
@@ -61,6 +62,8 @@ class LocalModel:
         self.device = device or torch.device("cpu")
         a = shape.architecture
         embeddings, layers = _modules(a, shape.depth)
+        if shape.adapters is not None:
+            inject(layers, a, shape.adapters)
         head, exits = build_head(a, shape.head), [build_head(a, shape.head) for _ in shape.exits]
         self.module = nn.ModuleDict({"embeddings": embeddings, "layers": nn.ModuleList(layers), "head": head})
         self.module["exits"] = nn.ModuleList(exits)
@@ -70,6 +73,7 @@ class LocalModel:
                 i: Part(module, layer_layout(a, i), i in shape.train_layers, self.device)
                 for i, module in enumerate(layers)
             },
+            **self._beside(layers),
             **{
                 exit_head(depth): Part(module, head_layout(a, shape.head), shape.train_head, self.device)
                 for depth, module in zip(shape.exits, exits, strict=True)
@@ -81,12 +85,26 @@ class LocalModel:
             self.projection = nn.Linear(a.hidden, width, device="meta")
             self.module["projection"] = self.projection
             self.parts[PROJECTION] = Part(self.projection, projection_layout(a.hidden, width), True, self.device)
+        left = [name for name, parameter in self.module.named_parameters() if parameter.is_meta]
+        if left:
+            raise ValueError(f"parameters without a place in a layout: {', '.join(left)}")
         _fill_buffers(self.module, self.device)
         use_onednn(self.module)
         self.embeddings, self.layers, self.head, self.exits = embeddings, layers, head, exits
         if shape.scale != 1.0:
             for module in (*self.head_mixers, *self.unit_mixers):
                 module.register_forward_pre_hook(self._scaled)
+
+    def _beside(self, layers: list[nn.Module]) -> dict[str | int, Part]:
+        """The parts beside the layers."""
+        adapters, trained = self.shape.adapters, self.shape.train_adapters
+        if adapters is None:
+            return {}
+        return {
+            name: Part(module, layout, trained and name.startswith(ADAPTER), self.device)
+            for i, module in enumerate(layers)
+            for name, layout in adapter_layouts(self.shape.architecture, adapters, i).items()
+        }
 
     @property
     def trained(self) -> dict[str | int, Part]:
@@ -190,6 +208,22 @@ class LocalModel:
         logits = [own.float() for own in self.exit_logits(batch)]
         loss = torch.stack([functional.cross_entropy(own, batch.targets) for own in logits]).sum()
         return loss + self.shape.mutual * mutual_divergence(logits, batch.targets) if self.shape.mutual else loss
+
+
+def inject(layers: list[nn.Module], architecture: Architecture, adapters: Adapters) -> None:
+    """Put low-rank factors beside the matrices of these layers, by `peft`; without values, as all of them are."""
+    from peft import LoraConfig, inject_adapter_in_model
+
+    inside = paths(architecture)
+    config = LoraConfig(
+        r=adapters.rank,
+        lora_alpha=adapters.alpha,  # type: ignore[arg-type]
+        lora_dropout=adapters.dropout,
+        target_modules="|".join(re.escape(inside[target]) for target in adapters.targets),
+    )
+    with torch.device("meta"):
+        for module in layers:
+            inject_adapter_in_model(config, module)
 
 
 def mutual_divergence(logits: list[Tensor], targets: Tensor) -> Tensor:

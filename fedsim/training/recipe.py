@@ -12,6 +12,9 @@ class Recipe:
     control: bool = False
     """SCAFFOLD's control variates: each gradient is corrected by what the client's differs by from the server's."""
 
+    products: bool = False
+    """The server averages what factors beside a matrix amount to (B A), and not the factors themselves."""
+
     @property
     def kept_vectors(self) -> int:
         """Vectors, each as long as everything trained, that a device holds besides weights, gradients and optimizer."""

@@ -28,6 +28,8 @@ METHODS: dict[str, dict[str, Any]] = {
     },
     "fedopt": {"kind": "fedbt", "server": {"kind": "fedyogi", "learning_rate": 0.01, "bias_correction": True}},
     "depthfl": {"depths": [1, 2, 4], "assignment": {"by": "speed"}, "optimizer_state": "keep"},
+    "lora": {"rank": 2, "aggregation": "product_svd", "dropout": 0.1},
+    "ffa": {"kind": "lora", "rank": 2, "aggregation": "freeze_a", "server": {"kind": "fedadam"}},
     "fedprox": {"kind": "fedprox", "mu": 0.1, "late": "partial", "optimizer_state": "keep"},
 }
 
