@@ -7,23 +7,27 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from pydantic import ValidationError
 from torch import Tensor
 
 import fedsim
+from fedsim.cost.memory import Polynomial
 from fedsim.cost.parameters import group_sizes
+from fedsim.cost.price import plan_cost
 from fedsim.engine.disk import Disk
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import BlockSum, Result, Task
 from fedsim.methods.fedsplitbert import FedSplitBERT
-from fedsim.model.architecture import Architecture, Head
+from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.local import LocalModel
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.schema import Scenario
 from fedsim.store.atomic import Array
 from fedsim.training.update import Update
-from tests import runs
+from fedsim.wire import Codec
+from tests import markdown, runs
 from tests.runs import Wrapped, small
 
 BASE = Architecture("bert", 30522, 768, 12, 12, 3072, 512, 0.1)
@@ -81,6 +85,18 @@ def test_every_part_is_averaged_or_ones_own(
 
 def test_by_default_the_lowest_third_is_global() -> None:
     assert [len(plan(layers).uploaded) for layers in (1, 2, 3, 6, 7, 12)] == [1, 1, 1, 2, 2, 4]
+
+
+def test_figures_of_the_page() -> None:
+    """What a client sends of BERT-base's encoder layers."""
+    (table,) = [t for t in markdown.tables(markdown.ROOT / "docs/methods/fedsplitbert.md") if "encoder" in t.header[0]]
+    whole = 12 * 4 * 7_087_872
+    for named, written, less in table.rows:
+        upload = yaml.safe_load(named.partition("`")[2].rstrip("`"))["upload"]
+        found = plan(upload=upload, what="delta")
+        shape = LocalShape.of(BASE, Head("linear", 2), found)
+        sent = plan_cost(shape, Polynomial(), found.private, Codec.model_validate(upload)).upload_bytes
+        assert (written, less) == (f"{sent:,}", f"{whole / sent:.2f} times")
 
 
 @pytest.mark.parametrize(
