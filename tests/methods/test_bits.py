@@ -50,14 +50,28 @@ def raw(methods: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def unbroken(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hashes:
-    """Every method, in this process, from start to end."""
+def ended(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Summaries of every method, in this process, from start to end."""
     folder = tmp_path_factory.mktemp("unbroken")
-    found = hashes(runs.run(raw(METHODS), world, folder / "run")) | hashes(
-        runs.run(raw(PLAIN), world, folder / "plain")
-    )
+    summaries = [runs.run(raw(methods), world, folder / str(len(methods))) for methods in (METHODS, PLAIN)]
+    return {name: summary for run in summaries for name, summary in run["methods"].items()}
+
+
+@pytest.fixture(scope="module")
+def unbroken(ended: dict[str, Any]) -> Hashes:
+    found = hashes({"methods": ended})
     assert len({weights for weights, _ in found.values()}) == len(METHODS | PLAIN)
     return found
+
+
+@pytest.mark.parametrize("method", ["fedopt", "depthfl", "lora", "ffa", "fedprox", "scaffold"])
+def test_a_price_is_the_same_without_training(ended: dict[str, Any], world: Path, tmp_path: Path, method: str) -> None:
+    methods = METHODS if method in METHODS else PLAIN
+    found = runs.run(raw(methods), world, tmp_path / "price", None, methods=[method])["methods"][method]
+    trained = {"quality", "weights_sha256", "trace_sha256"}
+    assert {name: found[name] for name in found.keys() - trained} == {
+        name: value for name, value in ended[method].items() if name not in trained
+    }
 
 
 @pytest.mark.parametrize("methods", [METHODS, PLAIN], ids=["any optimizer", "plain SGD"])
