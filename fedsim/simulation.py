@@ -11,6 +11,7 @@ import numpy as np
 from fedsim import plan_costs, run_folder
 from fedsim.account import Account
 from fedsim.cohorts import Cohorts
+from fedsim.cost.carbon import carbon_g
 from fedsim.data.shards import describe
 from fedsim.dispatch import Dispatch
 from fedsim.engine.base import Engine
@@ -134,7 +135,7 @@ def _run(request: Request, names: Sequence[str], engine: Engine | None, observer
             raise
         if engine is not None and scenario.outputs.save_models:
             _save_model(world, item, state, folder)
-        summary["methods"][item.name] = _method_summary(account, state)
+        summary["methods"][item.name] = _method_summary(account, state, scenario.fleet.carbon_g_per_kwh)
         atomic.write_json(folder / run_folder.SUMMARY, summary)
     _save_partition(world, folder)
     return summary
@@ -192,13 +193,14 @@ def _save_partition(world: World, folder: Path) -> None:
     describe(world.shards, labels).round(4).to_csv(folder / "partition.csv", index_label="measure")
 
 
-def _method_summary(account: Account, state: State) -> dict[str, Any]:
+def _method_summary(account: Account, state: State, carbon_g_per_kwh: float | None) -> dict[str, Any]:
     totals = account.totals.as_dict()
     completed = totals.pop("trips_completed")
     wasted = {name: value for name, value in totals.items() if name.startswith("wasted_")}
     return {
         "quality": state.quality,
         **{name: value for name, value in totals.items() if name not in wasted},
+        **({} if carbon_g_per_kwh is None else {"carbon_g": carbon_g(totals["energy_j"], carbon_g_per_kwh)}),
         "simulated_seconds": state.now_s,
         "wasted_bytes": wasted["wasted_download_bytes"] + wasted["wasted_upload_bytes"],
         "wasted_flops": wasted["wasted_flops_forward"] + wasted["wasted_flops_backward"],

@@ -331,3 +331,12 @@ def test_what_is_refused_of_fleets(arguments: tuple[str, ...], says: str, work: 
     ended = work.run(*arguments)
     assert ended.code == 2
     assert f"error: {says}" in ended.err
+
+
+def test_carbon_follows_from_energy(work: Desk) -> None:
+    work.patch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial(constant=10**6))
+    ended = work.run("scenario", "mine.yaml", "--price", "--json", "--set", "fleet.carbon_g_per_kwh=360", "--out", "a")
+    assert ended.code == 0, ended.err
+    for own in json.loads(ended.out)["methods"].values():
+        assert own["carbon_g"] == pytest.approx(own["energy_j"] / 10_000)
+    assert "│ CO2 " in work.run("show", "a").out

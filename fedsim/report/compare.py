@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from fedsim.report.layout import Grid
-from fedsim.report.units import duration, flops, joules, megabytes, share
+from fedsim.report.units import duration, flops, joules, megabytes, metric, share
 
 _WASTABLE: tuple[tuple[str, str, Callable[[float], str]], ...] = (
     ("upload, MB", "upload_bytes", megabytes),
@@ -66,6 +66,10 @@ def comparison(methods: Mapping[str, Mapping[str, Any]], title: str = "") -> Gri
         sections.append(len(rows))
     for label, key, show in (("energy", "energy_j", joules), ("simulated time", "simulated_seconds", duration)):
         cost(label, show, [float(m[key]) for m in methods.values()], float(first[key]))
+    if all("carbon_g" in method for method in methods.values()):
+        cost(
+            "CO2", lambda count: metric(count, "g"), [float(m["carbon_g"]) for m in methods.values()], first["carbon_g"]
+        )
     uploads = [_mean_upload(method) for method in methods.values()]
     if any(uploads):
         cost("mean upload, MB", lambda count: f"{count / 1e6:,.3f}", uploads, uploads[0])

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from fedsim.scenario.base import Config, Count, Positive, Problem, Text
+from fedsim.scenario.base import Config, Count, NonNegative, Positive, Problem, Text
 
 Shares = Annotated[dict[str, Positive], Field(min_length=1)]
 Spread = Annotated[float, Strict(), Field(ge=0.0, le=5.0)]
@@ -82,3 +82,5 @@ class Fleet(Config):
     """Number of registered clients."""
     source: Annotated[CatalogFleet | FileFleet | FedScaleFleet, Field(discriminator="kind")] = CatalogFleet()
     """Where the devices' numbers come from."""
+    carbon_g_per_kwh: NonNegative | None = None
+    """Grams of CO2 that the grid emits for a kilowatt-hour; null: carbon is not worked out."""

@@ -30,6 +30,12 @@ def method(scale: float = 1.0, wasted: float = 0.1, server: int = 0, **quality: 
     }
 
 
+def test_carbon_is_told_where_every_method_has_it() -> None:
+    one, two = {**method(), "carbon_g": 2500.0}, {**method(0.5), "carbon_g": 1250.0}
+    assert rows(a=one, b=two)["CO2"] == ("2.50 kg 100.0 %", "1.25 kg 50.0 %")
+    assert "CO2" not in rows(a=one, b=method())
+
+
 def rows(**methods: dict[str, Any]) -> dict[str, tuple[str, ...]]:
     """Cells by row; rows below another one as `upload, MB/useful`."""
     found, above = {}, ""
