@@ -1,7 +1,7 @@
 """Models that grow, from start to end and with kills in between."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +13,20 @@ from transformers import AutoModelForMaskedLM
 import fedsim
 from fedsim import Run, simulation
 from fedsim.account import Account
+from fedsim.cost.memory import Polynomial
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import Result, Task, TrainBlock
-from fedsim.model.architecture import Head
+from fedsim.model.architecture import Architecture, Head
 from fedsim.model.layout import FloatArray, layouts
+from fedsim.model.local import LocalModel
 from fedsim.observe.observer import Silent
 from fedsim.phases import prepare
 from fedsim.store import load_latest
+from fedsim.wire import PLAIN, Codec
 from fedsim.world import build
 from tests import runs
 from tests.runs import Killed, Wrapped, hashes, small
+from tests.test_conservation import counted, payload
 
 SIZES = {"hidden": 16, "heads": 2, "feed_forward": 32, "max_positions": 24}
 METHODS: dict[str, dict[str, Any]] = {
@@ -60,12 +64,12 @@ def scenario(methods: Mapping[str, Mapping[str, Any]] = METHODS, **changes: Any)
 
 
 class Spy(Wrapped):
-    """Notes the groups that the clients of every round start from."""
+    """Notes the groups that the clients of every round start from, and the blocks that they are trained in."""
 
-    def __init__(self, seen: dict[tuple[str, int], Groups]) -> None:
+    def __init__(self, seen: dict[tuple[str, int], Groups], blocks: list[TrainBlock] | None = None) -> None:
         super().__init__(InlineEngine())
         self._published: Groups = {}
-        self._seen = seen
+        self._seen, self._blocks = seen, [] if blocks is None else blocks
 
     def publish(self, name: str, version: int, values: FloatArray) -> None:
         self._published[name] = values
@@ -76,6 +80,7 @@ class Spy(Wrapped):
             if isinstance(task, TrainBlock):
                 own = {n.removeprefix(task.prefix): v for n, v in self._published.items() if n.startswith(task.prefix)}
                 self._seen[task.method, task.round] = own
+                self._blocks.append(task)
         yield from self.inner.run(tasks, label)
 
 
@@ -85,6 +90,7 @@ class Ended:
     run: Run
     begun: dict[tuple[str, int], Groups] = field(default_factory=dict)
     """What each round of each method starts from."""
+    blocks: list[TrainBlock] = field(default_factory=list)
 
     def frame(self, table: str, method: str, rounds: int | None = None) -> pd.DataFrame:
         """A method's rows of a table, up to so many rounds."""
@@ -99,11 +105,20 @@ class Ended:
         return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
+@pytest.fixture(scope="module", autouse=True)
+def memory_is_free() -> Iterator[None]:
+    """Measuring it takes longer than all the rest for this many shapes, and nothing here depends on it."""
+    with pytest.MonkeyPatch.context() as patch:
+        for place in ("fedsim.plan_costs", "fedsim.engine.host"):
+            patch.setattr(f"{place}.peak_polynomial", lambda shape, optimizer: Polynomial())
+        yield
+
+
 @pytest.fixture(scope="module")
 def ended(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    out, seen = tmp_path_factory.mktemp("growth") / "run", dict[tuple[str, int], Groups]()
-    summary = runs.run(scenario(), world, out, lambda: Spy(seen))
-    return Ended(summary, fedsim.read_run(out), seen)
+    out, seen, blocks = tmp_path_factory.mktemp("growth") / "run", dict[tuple[str, int], Groups](), list[TrainBlock]()
+    summary = runs.run(scenario(), world, out, lambda: Spy(seen, blocks))
+    return Ended(summary, fedsim.read_run(out), seen, blocks)
 
 
 def test_one_stage_is_fedavg_bit_for_bit(ended: Ended) -> None:
@@ -192,6 +207,40 @@ def test_a_server_optimizer_starts_afresh_at_growth_or_goes_on(world: Path, tmp_
     assert differ == {"embeddings", "layer.0", "layer.1"}
 
 
+def test_it_goes_with_fedprox_fedadam_and_small_updates(world: Path, tmp_path: Path) -> None:
+    """In one stage with the proximal term it is FedProx; an update's bytes are those of the codec, stage by stage."""
+    one = {"stages": 1}
+    methods: dict[str, dict[str, Any]] = {
+        "fedprox": {"mu": 0.5, "weighting": "uniform"},
+        "proximal": {"kind": "progfed", "mu": 0.5, "further_pretrain": one},
+        "together": {
+            "kind": "progfed",
+            "further_pretrain": {"stages": 2},
+            "mu": 0.1,
+            "server": {"kind": "fedadam", "learning_rate": 0.01},
+            "upload": {"bits": 8, "share": 0.25},
+            "what": "delta",
+        },
+    }
+    summary = runs.run(scenario(methods, phases__finetune=None), world, tmp_path / "run")["methods"]
+    assert summary["proximal"]["weights_sha256"] == summary["fedprox"]["weights_sha256"]
+    stages = fedsim.read_run(tmp_path / "run").stages.query("method == 'together'")
+    codec = Codec.model_validate(methods["together"]["upload"])
+    bert = Architecture("bert", 300, 16, 4, 2, 32, 24, 0.1)
+    for stage in stages.to_dict("records"):
+        depth = int(stage["depth"])
+        sent = layouts(replace(bert, layers=depth, vocabulary=_vocabulary(tmp_path / "run")), Head("mlm")).values()
+        assert stage["upload_bytes_per_client"] == sum(codec.payload_bytes(layout) for layout in sent)
+    assert stages["depth"].tolist() == [2, 4]
+
+
+def _vocabulary(run: Path) -> int:
+    state = load_latest(run / "checkpoints" / "together")
+    assert state is not None
+    hidden, positions, types, norm = 16, 24, 2, 2
+    return len(state.arrays["group/embeddings"]) // hidden - positions - types - norm
+
+
 def test_stacked_layers_are_copies(ended: Ended) -> None:
     stages = ended.frame("stages", "stacking")
     assert stages["depth"].tolist() == [1, 2, 4, 4]
@@ -232,6 +281,24 @@ def test_frozen_layers_stay_and_are_not_sent(ended: Ended) -> None:
     values = ended.begun["freezing", 0]
     for round_, names in frozen.items():
         assert sent[round_].tolist() == [4 * sum(len(values[name]) for name in {*GROUPS} - names)]
+
+
+def test_bytes_and_flops_of_every_stage_are_those_of_its_model(ended: Ended) -> None:
+    trips = ended.run.trips[
+        ended.run.trips["useful"] & ended.run.trips["method"].isin(["grown", "stacking", "freezing"])
+    ]
+    smallest = trips.sort_values("tokens", kind="stable").groupby(["method", "phase", "stage"], observed=True).head(1)
+    assert len(smallest) == 5 + 4 + 5
+    for trip in smallest.itertuples():
+        where: Any = trip
+        (block,) = (
+            block
+            for block in ended.blocks
+            if (block.method, block.round) == (where.method, where.round) and block.clients[0].client == where.client
+        )
+        assert (where.flops_forward, where.flops_backward) == counted(block, block.clients[0])
+        parts = LocalModel(block.shape).trained.values()
+        assert where.upload_bytes == sum(len(payload(part, PLAIN)) for part in parts)
 
 
 def test_prices_are_those_of_training(ended: Ended, world: Path, tmp_path: Path) -> None:
@@ -276,6 +343,7 @@ def test_a_client_that_missed_the_growth_pays_for_what_is_new(world: Path, tmp_p
     assert trips[2, 1] == trips[3, 0] == whole
 
 
+@pytest.mark.slow
 def test_killed_in_every_round_and_resumed(ended: Ended, world: Path, tmp_path: Path) -> None:
     names = ("grown", "stacking", "freezing")
     raw = scenario({name: METHODS[name] for name in names}, outputs__checkpoint_every_rounds=1)

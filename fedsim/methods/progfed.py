@@ -12,8 +12,9 @@ from fedsim.methods.base import Federated, Fill, PhaseName, Stage
 from fedsim.methods.schedules import apportion, named
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import HEAD, Layers, Plan, full, layer
-from fedsim.scenario.base import Config, Count, Flag, Problem, Whole
+from fedsim.scenario.base import Config, Count, Flag, NonNegative, Problem, Whole
 from fedsim.scenario.phases import Phases
+from fedsim.training.recipe import Recipe
 
 
 def stage_lengths(rounds: int, stages: int) -> list[int]:
@@ -111,8 +112,14 @@ class ProgFed(Federated):
     """Options of further pre-training."""
     finetune: FinetuningGrowth = FinetuningGrowth()
     """Options of fine-tuning."""
+    mu: NonNegative = 0.0
+    """FedProx's proximal term (mu / 2) * |w - w_global|^2 over what is trained; 0: none."""
     reset_server_optimizer: Flag = True
     """The server's optimizer starts afresh in every stage; false: as `server.on_new_stage` says."""
+
+    def recipe(self) -> Recipe:
+        """The proximal term."""
+        return Recipe(proximal=self.mu)
 
     def problems(self) -> Iterator[Problem]:
         """The server's optimizer is asked for one thing."""

@@ -13,6 +13,12 @@ from tests.runs import Dying, Killed, Lent, hashes, small
 from ..test_same_bits import Hashes, Pools
 
 METHODS: dict[str, dict[str, Any]] = {
+    "progfed": {
+        "further_pretrain": {"stages": 2, "new_blocks": "random"},
+        "finetune": {"stages": 2, "warmup_rounds": 1},
+        "optimizer_state": "keep",
+    },
+    "stacking": {"depths": [2, 4], "stage_rounds": [1, 1], "optimizer_state": "keep", "client_optimizer": "keep"},
     "heterofl": {
         "rates": [0.5, 1.0],
         "window": "rolling",

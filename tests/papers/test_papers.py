@@ -89,6 +89,15 @@ def test_sizes_of_students() -> None:
     assert f"{row('tinybert', 'sizes', 'TinyBERT-4', 'payload').ours:.2f}" == "13.13"
 
 
+@pytest.mark.parametrize(("batch", "megabytes", "steps"), [("16 x 512", "100.7", "8.7"), ("32 x 128", "50.3", "17.4")])
+def test_fedberts_traffic(batch: str, megabytes: str, steps: str) -> None:
+    samples, tokens = map(int, batch.split(" x "))
+    step, round_ = (found for found in rows("fedbert") if found.row == f"{batch} tokens")
+    assert step.ours * 1e6 == pytest.approx(4 * samples * tokens * 768 * 4 + 4 * samples, rel=1e-12)
+    assert f"{step.ours:.1f}" == megabytes
+    assert f"{round_.ours:.1f}" == steps
+
+
 def test_fedsplitberts_communication_by_our_reading() -> None:
     layer, rows_of_a_layer, vectors = 7_087_872, 4 * 768 + 3072 + 768, 16 - 6
     by_tensor, by_row = (found.ours for found in rows("fedsplitbert"))
