@@ -14,7 +14,7 @@ from fedsim.data.objective import Objective
 from fedsim.data.work import IntArray, Work
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import CentralTask, Pretrained
-from fedsim.errors import UserError
+from fedsim.errors import FedsimError, UserError
 from fedsim.methods.base import Lesson
 from fedsim.model.layout import FloatArray, Groups
 from fedsim.observe.observer import Observer
@@ -76,6 +76,7 @@ def train(
 
     Raises:
         UserError: there is no sample to train on.
+        FedsimError: the steps were so long that the model is no longer finite.
     """
     assert world.files is not None
     assert world.tokens is not None
@@ -119,6 +120,8 @@ def train(
     with observer.task(f"{title}, {config.steps} steps", None):
         (result,) = engine.run([task], lesson.name)
     assert isinstance(result, Pretrained)
+    if not all(np.isfinite(values.sum(dtype=np.float64)) for values in result.groups.values()):
+        raise FedsimError(f"{title} left no finite model after {config.steps} steps: lower its learning rate")
     file.parent.mkdir(parents=True, exist_ok=True)
     # the weights come last: where they are, the loss is there too
     atomic.write_json(file.with_suffix(".json"), {**recipe, "loss": result.loss})

@@ -20,7 +20,7 @@ from fedsim.cost.flops import flops
 from fedsim.cost.memory import Polynomial
 from fedsim.engine.base import Engine
 from fedsim.engine.inline import InlineEngine
-from fedsim.errors import UserError
+from fedsim.errors import FedsimError, UserError
 from fedsim.methods.distilbert import DistilBERT, DistilBERTGeneral, DistilBERTTask
 from fedsim.methods.tinybert import TinyBERT, TinyBERTGeneral, TinyBERTTask
 from fedsim.model.architecture import Architecture, Head, LocalShape
@@ -393,6 +393,13 @@ def test_distillation_on_the_server_is_training_on_the_public_share(world: Path,
     (lesson,) = item.general
     assert int(central.work(made, lesson).samples[0]) == 8
     assert pack({"a": np.ones(2, np.float32), "b": np.zeros(1, np.float32)}).tolist() == [1.0, 1.0, 0.0]
+
+
+def test_a_lesson_that_diverges_is_told_of(world: Path, tmp_path: Path) -> None:
+    wild = {"steps": 4, "batch_samples": 4, "optimizer": {"kind": "sgd", "learning_rate": 1e20}}
+    methods = {"own": {"kind": "distilbert", "general": {"training": wild}}}
+    with pytest.raises(FedsimError, match="general distillation on the server left no finite model after 4 steps"):
+        runs.run(small(methods), world, tmp_path / "run")
 
 
 # --- the pages
