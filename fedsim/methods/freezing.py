@@ -7,14 +7,16 @@ the layer freezing of MosaicML's Composer; AutoFreeze (Liu et al. 2021, arXiv 21
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from fedsim.methods.base import Federated, PhaseName, Stage
-from fedsim.methods.schedules import named
+from fedsim.methods.schedules import misfits, named
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import Layers, Plan, full
-from fedsim.scenario.base import Config, Problem, Rate, Whole
-from fedsim.scenario.phases import Phases
+from fedsim.scenario.base import Config, Problem, Rate, Whole, dotted
+from fedsim.scenario.phases import FederatedPhase, Phases
 
 
 class Schedule(Config):
@@ -24,7 +26,7 @@ class Schedule(Config):
     """Share of the rounds after which embeddings and layers freeze one by one, evenly spaced; the top layer never."""
     embeddings_round: Whole | None = None
     """Round from which the embeddings are frozen; null: with layer 0."""
-    layer_rounds: tuple[Whole, ...] | None = None
+    layer_rounds: Annotated[tuple[Whole, ...], Field(min_length=1)] | None = None
     """Rounds from which layer 0, layer 1 ... are frozen; layers without an entry never freeze."""
 
     def problems(self) -> Iterator[Problem]:
@@ -43,14 +45,16 @@ class Schedule(Config):
         """The rounds follow from `start`."""
         return self.embeddings_round is None and self.layer_rounds is None
 
-    def misfits(self, rounds: int, layers: int) -> Iterator[Problem]:
-        """What does not fit a phase of so many rounds and a global model of so many layers."""
+    def misfits(self, phase: FederatedPhase, layers: int) -> Iterator[Problem]:
+        """What does not fit this phase, and a global model of so many layers."""
+        rounds, name = phase.config.rounds, dotted(phase.key)
         given = self.layer_rounds or ()
         if len(given) > layers:
             yield Problem(("layer_rounds",), f"lists {len(given)} layers, the global model has {layers}")
-        for name, latest in (("embeddings_round", self.embeddings_round or 0), ("layer_rounds", max(given, default=0))):
-            if latest >= rounds:
-                yield Problem((name,), f"names round {latest}, the phase has rounds 0 to {rounds - 1}")
+        latest = {"embeddings_round": self.embeddings_round or 0, "layer_rounds": max(given, default=0)}
+        for option, round_ in latest.items():
+            if round_ >= rounds:
+                yield Problem((option,), f"names round {round_}, {name} has rounds 0 to {rounds - 1}")
 
     def freezes(self, rounds: int, layers: int) -> tuple[int, tuple[int, ...]]:
         """Rounds from which the embeddings, and layer 0, 1 ... are frozen; `rounds` for never."""
@@ -74,9 +78,7 @@ class Freezing(Federated):
 
     def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
         """No more layers than there are, and no round after the last."""
-        for phase in phases.federated:
-            for problem in getattr(self, phase.kind).misfits(phase.config.rounds, layers):
-                yield Problem((phase.kind, *problem.key), problem.message)
+        yield from misfits({"further_pretrain": self.further_pretrain, "finetune": self.finetune}, phases, layers)
 
     def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """A stage for each run of rounds with the same frozen parts; optimizers go on for what is still trained."""

@@ -6,14 +6,16 @@ layers so far are trained (this is not layer-wise freezing). Everybody is in the
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from fedsim.methods.base import Federated, Fill, PhaseName, Stage
-from fedsim.methods.schedules import apportion, named
+from fedsim.methods.schedules import apportion, listed, misfits, named
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import HEAD, Layers, Plan, full, layer
-from fedsim.scenario.base import Config, Count, Flag, NonNegative, Problem, Whole
-from fedsim.scenario.phases import Phases
+from fedsim.scenario.base import Config, Count, Flag, NonNegative, Problem, Whole, dotted
+from fedsim.scenario.phases import FederatedPhase, Phases
 from fedsim.training.recipe import Recipe
 
 
@@ -35,9 +37,9 @@ class Growth(Config):
 
     stages: Count | None = None
     """S, stages with blocks of equal size; null: 4, or one a layer where there are fewer layers."""
-    boundaries: tuple[Count, ...] | None = None
+    boundaries: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Instead of `stages`: layers of the model in each stage, ascending to all of them."""
-    stage_rounds: tuple[Count, ...] | None = None
+    stage_rounds: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Rounds of each stage; null: T / (2S), and T (S + 1) / (2S) for the last."""
     new_blocks: Literal["pretrained", "random", "stack", "identity"] = "pretrained"
     """What a new block starts from: the global model's own layers as they were before the phase, fresh random numbers,
@@ -63,8 +65,9 @@ class Growth(Config):
         """Rounds of each stage."""
         return list(self.stage_rounds or stage_lengths(rounds, len(self.depths(layers))))
 
-    def misfits(self, rounds: int, layers: int) -> Iterator[Problem]:
-        """What does not fit a phase of so many rounds and a global model of so many layers."""
+    def misfits(self, phase: FederatedPhase, layers: int) -> Iterator[Problem]:
+        """What does not fit this phase, and a global model of so many layers."""
+        rounds, name = phase.config.rounds, dotted(phase.key)
         if (self.stages or 1) > layers:
             yield Problem(("stages",), f"is {self.stages}, the global model has {layers} layers")
             return
@@ -73,18 +76,17 @@ class Growth(Config):
             yield Problem(("boundaries",), f"must end with all {layers} layers of the global model, given {depths[-1]}")
             return
         stages = len(depths)
-        if self.stage_rounds is None and rounds < stages:
-            key = "stages" if self.boundaries is None else "boundaries"
-            yield Problem((key,), f"asks for {stages} stages, the phase has {rounds} rounds")
-        elif self.stage_rounds is not None and len(self.stage_rounds) != stages:
-            yield Problem(("stage_rounds",), f"lists {len(self.stage_rounds)} stages, there are {stages}")
-        elif self.stage_rounds is not None and sum(self.stage_rounds) != rounds:
-            yield Problem(("stage_rounds",), f"adds up to {sum(self.stage_rounds)} rounds, the phase has {rounds}")
+        if self.stage_rounds is not None:
+            unfit = list(listed(self.stage_rounds, stages, rounds, name))
         else:
-            shortest = min(self.lengths(rounds, layers)[1:], default=self.warmup_rounds + 1)
-            if self.warmup_rounds >= shortest:
-                text = f"is {self.warmup_rounds}, the shortest stage that grows has {shortest} rounds"
-                yield Problem(("warmup_rounds",), text)
+            key = "stages" if self.boundaries is None else "boundaries"
+            unfit = (
+                [Problem((key,), f"asks for {stages} stages, {name} has {rounds} rounds")] if rounds < stages else []
+            )
+        yield from unfit
+        if not unfit and stages > 1 and self.warmup_rounds >= (shortest := min(self.lengths(rounds, layers)[1:])):
+            text = f"is {self.warmup_rounds}; a stage that grows gets only {shortest} of the {rounds} rounds of {name}"
+            yield Problem(("warmup_rounds",), text)
 
 
 class PretrainingGrowth(Growth):
@@ -129,9 +131,7 @@ class ProgFed(Federated):
 
     def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
         """No more stages than layers or rounds, and lists that add up."""
-        for phase in phases.federated:
-            for problem in getattr(self, phase.kind).misfits(phase.config.rounds, layers):
-                yield Problem((phase.kind, *problem.key), problem.message)
+        yield from misfits({"further_pretrain": self.further_pretrain, "finetune": self.finetune}, phases, layers)
 
     def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """One stage a growth, or two with a warm-up."""

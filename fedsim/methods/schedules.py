@@ -1,6 +1,26 @@
-"""What methods share whose stages follow a rule: rounds in whole numbers, and names of layers."""
+"""What methods share whose stages follow a rule: rounds in whole numbers, names of layers, and what does not fit."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+from fedsim.scenario.base import Problem
+from fedsim.scenario.phases import FederatedPhase, PhaseKind, Phases
+
+
+class Schedule(Protocol):
+    """A method's options for one kind of phase."""
+
+    def misfits(self, phase: FederatedPhase, layers: int) -> Iterator[Problem]:
+        """What does not fit this phase, and a global model of so many layers."""
+
+
+def misfits(schedules: Mapping[PhaseKind, Schedule], phases: Phases, layers: int) -> Iterator[Problem]:
+    """What the schedules find in the scenario's phases; what holds in several of them is said once."""
+    yield from dict.fromkeys(
+        Problem((phase.kind, *problem.key), problem.message)
+        for phase in phases.federated
+        for problem in schedules[phase.kind].misfits(phase, layers)
+    )
 
 
 def apportion(rounds: int, shares: Sequence[int]) -> list[int]:
@@ -24,6 +44,14 @@ def apportion(rounds: int, shares: Sequence[int]) -> list[int]:
             parts[parts.index(max(parts))] -= 1
             parts[index] = 1
     return parts
+
+
+def listed(stage_rounds: Sequence[int], stages: int, rounds: int, phase: str) -> Iterator[Problem]:
+    """What is wrong with rounds that are given stage by stage."""
+    if len(stage_rounds) != stages:
+        yield Problem(("stage_rounds",), f"lists {len(stage_rounds)} stages, there are {stages}")
+    elif sum(stage_rounds) != rounds:
+        yield Problem(("stage_rounds",), f"adds up to {sum(stage_rounds)} rounds, {phase} has {rounds}")
 
 
 def named(layers: Sequence[int]) -> str:

@@ -5,10 +5,12 @@ Further pre-training starts with a few layers; then the stack is copied on top o
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from fedsim.methods.base import Federated, Fill, PhaseName, Stage
-from fedsim.methods.schedules import apportion, named
+from fedsim.methods.schedules import apportion, listed, named
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import Layers, Plan, full, layer
 from fedsim.scenario.base import Count, Flag, Problem
@@ -27,9 +29,9 @@ class Stacking(Federated):
     """Progressive stacking (Gong et al. 2019): the stack is doubled by copying."""
 
     kind: Literal["stacking"] = "stacking"
-    depths: tuple[Count, ...] | None = None
+    depths: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Layers of the model in each stage, each a multiple of the one before; null: a quarter, a half and all of them."""
-    stage_rounds: tuple[Count, ...] | None = None
+    stage_rounds: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Rounds of each stage; null: 12.5 %, 17.5 % and 70 % of them, or 30 % and 70 % for two stages."""
     client_optimizer: Literal["reset", "keep"] = "reset"
     """At growth, with `optimizer_state: keep`: start anew, or go on, a copied layer with the state of its source."""
@@ -60,11 +62,10 @@ class Stacking(Federated):
         elif self.stage_rounds is None and len(depths) not in _SHARES:
             yield Problem(("stage_rounds",), f"is required for {len(depths)} stages")
         elif self.stage_rounds is None and rounds < len(depths):
-            yield Problem(("depths",), f"asks for {len(depths)} stages, the phase has {rounds} rounds")
-        elif self.stage_rounds is not None and len(self.stage_rounds) != len(depths):
-            yield Problem(("stage_rounds",), f"lists {len(self.stage_rounds)} stages, there are {len(depths)}")
-        elif self.stage_rounds is not None and sum(self.stage_rounds) != rounds:
-            yield Problem(("stage_rounds",), f"adds up to {sum(self.stage_rounds)} rounds, the phase has {rounds}")
+            text = f"asks for {len(depths)} stages, phases.further_pretrain has {rounds} rounds"
+            yield Problem(("depths",), text)
+        elif self.stage_rounds is not None:
+            yield from listed(self.stage_rounds, len(depths), rounds, "phases.further_pretrain")
 
     def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """A stage for each depth; fine-tuning trains the full model."""

@@ -69,8 +69,8 @@ def test_without_a_frozen_layer_it_is_fedavg() -> None:
     ("options", "says"),
     [
         ({"layer_rounds": [1, 2, 3]}, "finetune.layer_rounds: lists 3 layers, the global model has 2"),
-        ({"layer_rounds": [1, 5]}, "finetune.layer_rounds: names round 5, the phase has rounds 0 to 4"),
-        ({"embeddings_round": 9}, "finetune.embeddings_round: names round 9, the phase has rounds 0 to 4"),
+        ({"layer_rounds": [1, 5]}, "finetune.layer_rounds: names round 5, phases.finetune has rounds 0 to 4"),
+        ({"embeddings_round": 9}, "finetune.embeddings_round: names round 9, phases.finetune has rounds 0 to 4"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], says: str) -> None:
@@ -82,6 +82,7 @@ def test_options_that_do_not_fit(options: dict[str, Any], says: str) -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"layer_rounds": []}, "at least 1 item"),
         ({"layer_rounds": [3, 2]}, "must not descend: layers freeze from below; given 3, 2"),
         ({"embeddings_round": 3, "layer_rounds": [2]}, "is 3, but layer 0 above them freezes in round 2"),
         ({"start": 0.2, "layer_rounds": [2]}, "is not used where embeddings_round or layer_rounds are given"),
@@ -90,3 +91,13 @@ def test_options_that_do_not_fit(options: dict[str, Any], says: str) -> None:
 def test_options_that_contradict_each_other(options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         Freezing.model_validate({"finetune": options})
+
+
+def test_what_holds_in_several_tasks_is_said_once() -> None:
+    task = {"participation": {"clients_per_round": 1}}
+    phases = Phases.model_validate({"finetune": [{"rounds": 4, **task}, {"rounds": 2, **task}]})
+    method = Freezing.model_validate({"finetune": {"layer_rounds": [0, 1, 3]}})
+    assert [problem.message for problem in method.schedule_problems(phases, 2)] == [
+        "lists 3 layers, the global model has 2",
+        "names round 3, phases.finetune.1 has rounds 0 to 1",
+    ]

@@ -187,8 +187,11 @@ def refusal(layers: int, rounds: int, **options: Any) -> str:
         ({"stages": 7}, "finetune.stages: is 7, the global model has 6 layers"),
         ({"boundaries": [2, 5]}, "finetune.boundaries: must end with all 6 layers of the global model, given 5"),
         ({"stage_rounds": [1, 2, 7]}, "finetune.stage_rounds: lists 3 stages, there are 4"),
-        ({"stages": 2, "stage_rounds": [1, 8]}, "finetune.stage_rounds: adds up to 9 rounds, the phase has 10"),
-        ({"warmup_rounds": 1}, "finetune.warmup_rounds: is 1, the shortest stage that grows has 1 rounds"),
+        ({"stages": 2, "stage_rounds": [1, 8]}, "finetune.stage_rounds: adds up to 9 rounds, phases.finetune has 10"),
+        (
+            {"warmup_rounds": 1},
+            "finetune.warmup_rounds: is 1; a stage that grows gets only 1 of the 10 rounds of phases.finetune",
+        ),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], says: str) -> None:
@@ -196,13 +199,14 @@ def test_options_that_do_not_fit(options: dict[str, Any], says: str) -> None:
 
 
 def test_too_few_rounds() -> None:
-    assert refusal(6, 3) == "finetune.stages: asks for 4 stages, the phase has 3 rounds"
-    assert refusal(3, 2, boundaries=[1, 2, 3]) == "finetune.boundaries: asks for 3 stages, the phase has 2 rounds"
+    assert refusal(6, 3) == "finetune.stages: asks for 4 stages, phases.finetune has 3 rounds"
+    assert refusal(3, 2, boundaries=[1, 2, 3]) == "finetune.boundaries: asks for 3 stages, phases.finetune has 2 rounds"
 
 
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"boundaries": []}, "at least 1 item"),
         ({"stages": 2, "boundaries": [3, 6]}, "give either stages or boundaries, not both"),
         ({"boundaries": [3, 3, 6]}, "boundaries: must be ascending, given 3, 3, 6"),
     ],

@@ -55,9 +55,9 @@ def test_other_depths() -> None:
         ({"depths": [3, 6]}, 12, "depths: must end with all 12 layers of the global model, given 6"),
         ({}, 7, "depths: has one stage, in which nothing grows: 7 layers cannot be halved"),
         ({"depths": [1, 2, 4, 8]}, 8, "stage_rounds: is required for 4 stages"),
-        ({}, 8, "depths: asks for 3 stages, the phase has 2 rounds"),
+        ({}, 8, "depths: asks for 3 stages, phases.further_pretrain has 2 rounds"),
         ({"stage_rounds": [1, 1]}, 8, "stage_rounds: lists 2 stages, there are 3"),
-        ({"stage_rounds": [1, 1, 1]}, 8, "stage_rounds: adds up to 3 rounds, the phase has 2"),
+        ({"stage_rounds": [1, 1, 1]}, 8, "stage_rounds: adds up to 3 rounds, phases.further_pretrain has 2"),
     ],
 )
 def test_options_that_do_not_fit(options: dict[str, Any], layers: int, says: str) -> None:
@@ -75,6 +75,7 @@ def test_there_must_be_a_phase_to_grow_in() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
+        ({"depths": []}, "at least 1 item"),
         ({"depths": [4, 6, 12]}, "each must be a multiple of the one before, and larger; given 4, 6, 12"),
         ({"depths": [4, 4]}, "each must be a multiple of the one before, and larger; given 4, 4"),
         ({"client_optimizer": "keep"}, "keep goes with optimizer_state: keep"),
