@@ -1,7 +1,7 @@
 """Training that goes on to other samples, or to other tasks."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,11 @@ from fedsim.data.shards import Shards
 from fedsim.data.tokens import Tokens
 from fedsim.engine.host import Host, open_world
 from fedsim.engine.inline import InlineEngine
+from fedsim.engine.ray_pool import RayEngine
 from fedsim.engine.tasks import Result, Task, TrainBlock
 from fedsim.report.frames import headline
 from tests import runs
-from tests.runs import TEXT, Dying, Killed, Wrapped, hashes, small
+from tests.runs import TEXT, Dying, Killed, Lent, Wrapped, hashes, small
 
 SHORT, HALF = 9, 0.5
 CURRICULUM = [{"rounds": 1, "max_tokens": SHORT}, {"rounds": 2, "frequent_words": HALF}, {"rounds": 1}]
@@ -164,3 +165,9 @@ def test_price_mode_and_a_resumed_run_agree(ended: Ended, base: Path, tmp_path: 
     with pytest.raises(Killed):
         runs.resume(tmp_path / "run", lambda: Dying(InlineEngine(), 18))
     assert hashes(runs.resume(tmp_path / "run")) == hashes(ended.summary)
+
+
+@pytest.mark.slow
+def test_on_two_hosts(ended: Ended, base: Path, tmp_path: Path, pools: Callable[[int], RayEngine]) -> None:
+    summary = runs.run(scenario(), base, tmp_path / "run", lambda: Lent(pools(2), str(tmp_path)))
+    assert hashes(summary) == hashes(ended.summary)
