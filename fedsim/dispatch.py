@@ -58,7 +58,7 @@ class Dispatch:
         plans, split = turn.stage.plans, turn.stage.plans[0].split
         always = self.keep_optimizer or turn.phase.recipe.control
         own = [i for i in useful.tolist() if always or plans[cohort.plan[i]].private]
-        if split is None or split.body == "replicas":
+        if split is None or not split.shared:
             return [int(cohort.clients[i]) for i in own]
         server = [CENTRAL] if self.keep_optimizer and len(useful) else []
         return server if split.body == "relay" else [*(int(cohort.clients[i]) for i in own), *server]
@@ -113,7 +113,7 @@ class Dispatch:
         split = turn.stage.plans[0].split
         for client, report in sorted(reports.items()):
             # who trains one body together has no mean of it: the host gives what came out
-            if report.status != "completed" and (split is None or split.body == "replicas"):
+            if report.status != "completed" and (split is None or not split.shared):
                 for group in own[client]:
                     lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
         importance = tables.means(lost).get(IMPORTANCE)
@@ -155,7 +155,7 @@ class Dispatch:
         assert self.world.files is not None
         phase, prices, split = turn.phase, cohort.prices, turn.stage.plans[0].split
         size = self.world.scenario.engine.block_clients or max(1, -(-len(arrived) // 32))
-        if split is not None and split.body != "replicas":
+        if split is not None and split.shared:
             size = len(arrived)
         flops = prices.flops_forward + prices.flops_backward
         if prices.remote is not None:

@@ -138,6 +138,11 @@ class Split:
     relay_optimizer: bool = False
     """In a relay the state of the optimizer goes along."""
 
+    @property
+    def shared(self) -> bool:
+        """All clients of a round train one model: there is nothing to average and nothing to leave out."""
+        return self.body != "replicas"
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 
 from fedsim import rng
 from fedsim.engine.base import Engine
 from fedsim.engine.inline import InlineEngine
-from fedsim.engine.tasks import Result, Task
+from fedsim.engine.tasks import Result, Task, TrainBlock
 from fedsim.model.layout import FloatArray
 from fedsim.observe.observer import Observer, Silent
 from fedsim.scenario.schema import Scenario
@@ -145,6 +146,28 @@ def resume(out: Path, engine: Callable[[], Engine] | None = InlineEngine) -> dic
     return simulate(resumed(out), engine, Silent())
 
 
+def uneven_fleet(file: Path, least_memory_bytes: int) -> pd.DataFrame:
+    """Write a fleet in which one device has little memory and another a slow uplink."""
+    client = np.arange(CLIENTS)
+    columns = {
+        "flops_per_s": 1e8 * (1.0 + client),
+        "memory_bytes": np.where(client == 3, least_memory_bytes, 10_000_000),
+        "downlink_bits_per_s": 1e7 * (1.0 + client % 3),
+        "uplink_bits_per_s": np.where(client == 5, 1e5, 4e6),
+        "latency_s": 0.01 * (1.0 + client % 2),
+        "compute_power_w": 2.0 + client / 8,
+        "radio_power_w": 1.0 + client / 16,
+    }
+    frame = pd.DataFrame(columns)
+    frame.to_csv(file, index=False)
+    return frame
+
+
+def rows(frame: pd.DataFrame) -> Iterator[Any]:
+    """Its rows, with the columns as attributes."""
+    return iter(frame.itertuples())
+
+
 def hashes(summary: Mapping[str, Any]) -> dict[str, tuple[str | None, str]]:
     """Hashes of the weights and of the trace, by method."""
     return {name: (m["weights_sha256"], m["trace_sha256"]) for name, m in summary["methods"].items()}
@@ -174,6 +197,18 @@ class Wrapped:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Blocks(Wrapped):
+    """Keeps the blocks that are trained."""
+
+    def __init__(self, seen: list[TrainBlock]) -> None:
+        super().__init__(InlineEngine())
+        self._seen = seen
+
+    def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
+        self._seen += [task for task in tasks if isinstance(task, TrainBlock)]
+        yield from self.inner.run(tasks, label)
 
 
 class Lent(Wrapped):

@@ -1,7 +1,7 @@
 """A trace adds up, and every number in it is what a model, a payload and a device really are."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,7 @@ import fedsim
 from fedsim import Run, rng
 from fedsim.data.shards import Shards
 from fedsim.engine.host import Host, open_world
-from fedsim.engine.inline import InlineEngine
-from fedsim.engine.tasks import ClientWork, Result, Task, TrainBlock
+from fedsim.engine.tasks import ClientWork, TrainBlock
 from fedsim.methods.fedbt import FedBT
 from fedsim.model.architecture import LocalShape
 from fedsim.model.local import LocalModel, Part
@@ -26,28 +25,11 @@ from fedsim.scenario.schema import Scenario
 from fedsim.trace import parse_slots
 from fedsim.wire import Codec
 from tests import runs
-from tests.runs import CLIENTS, METHODS, Wrapped, small
+from tests.runs import METHODS, Blocks, rows, small, uneven_fleet
 
 WHOLE = ("download_bytes", "upload_bytes", "flops_forward", "flops_backward")
 LEGS = ("download_s", "compute_s", "upload_s")
 OUTCOMES = ("completed", "late", "dropped", "out_of_memory", "failed", "rejected")
-
-
-def rows(frame: pd.DataFrame) -> Iterator[Any]:
-    """Its rows, with the columns as attributes."""
-    return iter(frame.itertuples())
-
-
-class Spy(Wrapped):
-    """Keeps the blocks that were trained."""
-
-    def __init__(self, seen: list[TrainBlock]) -> None:
-        super().__init__(InlineEngine())
-        self._seen = seen
-
-    def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
-        self._seen += [task for task in tasks if isinstance(task, TrainBlock)]
-        yield from self.inner.run(tasks, label)
 
 
 @dataclass
@@ -75,31 +57,15 @@ class Ended:
             yield row, trips[row.method, row.round]
 
 
-def fleet(folder: Path) -> pd.DataFrame:
-    client = np.arange(CLIENTS)
-    columns = {
-        "flops_per_s": 1e8 * (1.0 + client),
-        "memory_bytes": np.where(client == 3, 250_000, 10_000_000),
-        "downlink_bits_per_s": 1e7 * (1.0 + client % 3),
-        "uplink_bits_per_s": np.where(client == 5, 1e5, 4e6),
-        "latency_s": 0.01 * (1.0 + client % 2),
-        "compute_power_w": 2.0 + client / 8,
-        "radio_power_w": 1.0 + client / 16,
-    }
-    frame = pd.DataFrame(columns)
-    frame.to_csv(folder / "fleet.csv", index=False)
-    return frame
-
-
 def scenario() -> dict[str, Any]:
     return small(fleet__source={"kind": "file", "path": "fleet.csv"}, phases__finetune__evaluate_every_rounds=1)
 
 
 @pytest.fixture(scope="module")
 def ended(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
-    devices, seen = fleet(world), list[TrainBlock]()
+    devices, seen = uneven_fleet(world / "fleet.csv", least_memory_bytes=250_000), list[TrainBlock]()
     out = tmp_path_factory.mktemp("conservation") / "run"
-    runs.run(scenario(), world, out, lambda: Spy(seen))
+    runs.run(scenario(), world, out, lambda: Blocks(seen))
     ended = Ended(fedsim.read_run(out), devices, seen)
     # without them the tests below would show less than they say
     assert set(ended.run.trips.outcome) == {"completed", "late", "out_of_memory"}

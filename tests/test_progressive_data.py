@@ -1,7 +1,7 @@
 """Training that goes on to other samples, or to other tasks."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,10 @@ from fedsim.data.tokens import Tokens
 from fedsim.engine.host import Host, open_world
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.ray_pool import RayEngine
-from fedsim.engine.tasks import Result, Task, TrainBlock
+from fedsim.engine.tasks import TrainBlock
 from fedsim.report.frames import headline
 from tests import runs
-from tests.runs import TEXT, Dying, Killed, Lent, Wrapped, hashes, small
+from tests.runs import TEXT, Blocks, Dying, Killed, Lent, hashes, rows, small
 
 SHORT, HALF = 9, 0.5
 CURRICULUM = [{"rounds": 1, "max_tokens": SHORT}, {"rounds": 2, "frequent_words": HALF}, {"rounds": 1}]
@@ -54,23 +54,6 @@ def scenario(**changes: Any) -> dict[str, Any]:
     return raw
 
 
-def rows(frame: pd.DataFrame) -> Iterator[Any]:
-    """Its rows, with the columns as attributes."""
-    return iter(frame.itertuples())
-
-
-class Spy(Wrapped):
-    """Keeps the blocks that were trained."""
-
-    def __init__(self, seen: list[TrainBlock]) -> None:
-        super().__init__(InlineEngine())
-        self._seen = seen
-
-    def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
-        self._seen += [task for task in tasks if isinstance(task, TrainBlock)]
-        yield from self.inner.run(tasks, label)
-
-
 @dataclass
 class Ended:
     summary: dict[str, Any]
@@ -91,7 +74,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def ended(base: Path) -> Ended:
     blocks = list[TrainBlock]()
-    summary = runs.run(scenario(), base, base / "run", lambda: Spy(blocks))
+    summary = runs.run(scenario(), base, base / "run", lambda: Blocks(blocks))
     return Ended(summary, fedsim.read_run(base / "run"), blocks)
 
 

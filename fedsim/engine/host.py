@@ -115,7 +115,7 @@ class Host:
 
     def _train(self, task: TrainBlock) -> tuple[dict[str, FloatArray], tuple[ClientReport, ...]]:
         model = self._model(task.shape)
-        if task.split is not None and task.split.body != "replicas":
+        if task.split is not None and task.split.shared:
             world = open_world(task.world)
             batches, named = partial(self._batches, world, task), self._named(task)
             found, how = Together(task, task.split, model, named, batches, world.seed, self.autocast).run()

@@ -31,7 +31,7 @@ from fedsim.scenario.schema import Scenario
 from fedsim.store import checkpoint
 from fedsim.store.client_state import ClientStore
 from tests import markdown, runs
-from tests.runs import CLIENTS, Dying, Killed, Lent, Wrapped, hashes, small
+from tests.runs import Dying, Killed, Lent, Wrapped, hashes, rows, small, uneven_fleet
 
 from ..cost.oracles import BERT_BASE, TINY, work
 from ..test_same_bits import Pools
@@ -64,10 +64,6 @@ METHODS: dict[str, dict[str, Any]] = {
     },
 }
 SPLIT = [name for name in METHODS if METHODS[name].get("kind") == "fedbert"]
-
-
-def rows(frame: pd.DataFrame) -> Iterator[Any]:
-    return iter(frame.itertuples())
 
 
 class Spy(Wrapped):
@@ -329,18 +325,7 @@ def test_a_price_is_the_same_trace_without_training(ended: Ended, world: Path, t
 
 def test_late_trips_are_booked_with_their_part(world: Path, tmp_path: Path) -> None:
     """With over-selection and a deadline, on devices of which one is slow and one has little memory."""
-    client = np.arange(CLIENTS)
-    columns = {
-        "flops_per_s": 1e8 * (1.0 + client),
-        "memory_bytes": np.where(client == 3, 30_000, 10_000_000),
-        "downlink_bits_per_s": 1e7 * (1.0 + client % 3),
-        "uplink_bits_per_s": np.where(client == 5, 1e5, 4e6),
-        "latency_s": 0.01 * (1.0 + client % 2),
-        "compute_power_w": 2.0 + client / 8,
-        "radio_power_w": 1.0 + client / 16,
-    }
-    fleet = pd.DataFrame(columns)
-    fleet.to_csv(world / "split.csv", index=False)
+    fleet = uneven_fleet(world / "split.csv", least_memory_bytes=30_000)
     raw = small(
         {"few": {"kind": "fedbert", "client_part_sync_every": 2, "server_device": "pi_4"}},
         fleet__source={"kind": "file", "path": "split.csv"},

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 import yaml
@@ -37,7 +36,7 @@ from fedsim.scenario.schema import Scenario
 from fedsim.teaching import Teaching
 from fedsim.world import build
 from tests import runs
-from tests.runs import Dying, Killed, Lent, hashes, small
+from tests.runs import Dying, Killed, Lent, hashes, rows, small
 
 from .. import markdown
 from ..test_same_bits import Pools
@@ -61,11 +60,6 @@ METHODS: dict[str, dict[str, Any]] = {
     "tiny_clients": {"kind": "tinybert", "general": CLIENTS, "task": {**CLIENTS, "teacher": STEPS}},
     "tiny_both": {"kind": "tinybert", "general": SERVER, "task": {**CLIENTS, "teacher": STEPS}},
 }
-
-
-def rows(frame: pd.DataFrame) -> Iterator[Any]:
-    """Its rows, with the columns as attributes."""
-    return iter(frame.itertuples())
 
 
 # --- sizes and starts
