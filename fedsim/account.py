@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from fedsim.clock.trips import OUTCOMES, Outcome, Trips
+from fedsim.clock.trips import OUTCOMES, BoolArray, Outcome, Trips
 from fedsim.cost.flops import Flops, flops, layers_only_units
 from fedsim.cost.parameters import local_layouts, trained_size
 from fedsim.cost.split import on_client
 from fedsim.data.work import Work
+from fedsim.fleet.devices import FloatArray
 from fedsim.model.architecture import Architecture, Heads, LocalShape
 from fedsim.model.layout import Layout
 from fedsim.plan import full
@@ -23,9 +25,10 @@ from fedsim.store import checkpoint
 from fedsim.store.checkpoint import CheckpointState
 from fedsim.store.client_state import ClientStore
 from fedsim.totals import Totals
-from fedsim.trace.schema import ROUNDS, slots_text
+from fedsim.trace.schema import ROUNDS
 from fedsim.trace.writer import TraceWriter
 
+_OUTCOMES = [outcome.value for outcome in OUTCOMES]
 _SUMMED = {column.name for column in ROUNDS.columns}
 
 
@@ -51,19 +54,18 @@ class Account:
         """Write a round's trips and their sums; returns the mean training loss."""
         prices = cohort.prices
         useful = trips.outcome == Outcome.completed.code
-        clients = [int(client) for client in cohort.clients]
-        weights = _weights(clients, useful, trained)
-        losses = [report.loss if (report := trained.reports.get(client)) else None for client in clients]
-        known = [(w, value) for w, value in zip(weights, losses, strict=True) if w > 0 and value is not None]
-        loss = fsum(w * value for w, value in known) if known else None
+        weights = _weights(useful, trained)
+        losses, known = _losses(cohort, trained)
+        counted = known & (weights > 0)
+        loss = fsum((weights * losses)[counted].tolist()) if counted.any() else None
         self._trace.add(
             "trips",
             {
                 **self._where(turn),
                 "client": cohort.clients,
                 "plan": cohort.plan,
-                "device": [cohort.devices.devices[code] for code in cohort.devices.device],
-                "network": [cohort.devices.networks[code] for code in cohort.devices.network],
+                "device": pa.DictionaryArray.from_arrays(cohort.devices.device, cohort.devices.devices),
+                "network": pa.DictionaryArray.from_arrays(cohort.devices.network, cohort.devices.networks),
                 "samples": cohort.work.samples,
                 "batches": cohort.work.batches,
                 "planned_batches": cohort.planned.batches,
@@ -91,11 +93,11 @@ class Account:
                 "upload_s": trips.upload_s,
                 "end_s": trips.end_s,
                 "energy_j": trips.energy_j,
-                "outcome": [OUTCOMES[code] for code in trips.outcome],
+                "outcome": pa.DictionaryArray.from_arrays(trips.outcome, _OUTCOMES),
                 "useful": useful,
                 "weight": weights,
-                "loss": losses,
-                "slots": [slots_text(slots) for slots in cohort.slots],
+                "loss": pa.array(losses, mask=~known),
+                "slots": cohort.slots.texts(),
             },
         )
         sums = Totals.of(trips, useful, cohort.work)
@@ -106,7 +108,7 @@ class Account:
                 **self._where(turn),
                 "start_s": float(trips.start_s[0]),
                 "end_s": trips.closed_s,
-                "cohort": len(clients),
+                "cohort": len(cohort.clients),
                 **counts,
                 **{name: value for name, value in sums.as_dict().items() if name in _SUMMED},
                 "loss": loss,
@@ -245,7 +247,18 @@ def _total(flops: Flops, work: Work) -> int:
     return int((flops.forward.total(work) + flops.backward.total(work)).sum())
 
 
-def _weights(clients: Sequence[int], useful: np.typing.NDArray[np.bool_], trained: Trained) -> list[float]:
+def _weights(useful: BoolArray, trained: Trained) -> FloatArray:
     """Shares in the average; where somebody's update was refused, those of the others add up to one again."""
-    own = [trained.shares[client] if ok else 0.0 for client, ok in zip(clients, useful, strict=True)]
-    return own if len(trained.shares) == int(useful.sum()) else [weight / fsum(own) for weight in own]
+    own = np.where(useful, trained.shares, 0.0)
+    refused = any(report.status != "completed" for report in trained.reports.values())
+    return own / fsum(own.tolist()) if refused else own
+
+
+def _losses(cohort: Cohort, trained: Trained) -> tuple[FloatArray, BoolArray]:
+    """Mean training losses, and whether there is one, [cohort] each."""
+    losses, known = np.zeros(len(cohort.clients)), np.zeros(len(cohort.clients), np.bool_)
+    for member, client in enumerate(cohort.clients.tolist() if trained.reports else ()):
+        report = trained.reports.get(client)
+        if report is not None and report.loss is not None:
+            losses[member], known[member] = report.loss, True
+    return losses, known

@@ -1,5 +1,6 @@
 """Who takes part in a round, with which plan and how much work, and what that costs."""
 
+from collections.abc import Hashable
 from dataclasses import replace
 
 import numpy as np
@@ -8,8 +9,7 @@ from fedsim import rng
 from fedsim.clock.partial import batches_in_time
 from fedsim.clock.trips import durations
 from fedsim.cost.price import PlanCost, Prices, chosen, download_bytes, price
-from fedsim.data.batches import as_work, compose, measure, prefixes
-from fedsim.data.objective import Lengths
+from fedsim.data.batches import as_work, prefixes
 from fedsim.data.work import IntArray, Work
 from fedsim.fleet.devices import Fleet, FloatArray, of_class
 from fedsim.methods.base import Fit
@@ -17,14 +17,13 @@ from fedsim.methods.centralized import Centralized
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import layer_layout
 from fedsim.phases import Prepared
-from fedsim.plan import Plan, Slot, layer
+from fedsim.plan import Plan, layer
 from fedsim.plan_costs import PlanCosts
 from fedsim.rounds import CENTRAL, Cohort, Turn
 from fedsim.server.parameters import GlobalModel, Pools
+from fedsim.slots import BoolArray, LocalLayers, Slots
+from fedsim.workload import Workload
 from fedsim.world import World
-
-Slots = tuple[tuple[Slot, ...], ...]
-"""The local layers of every member."""
 
 
 class Cohorts:
@@ -36,6 +35,8 @@ class Cohorts:
 
     def __init__(self, prepared: Prepared, world: World, costs: PlanCosts) -> None:
         self.prepared, self.world, self.costs = prepared, world, costs
+        self.workload = Workload(world, prepared.architecture.max_positions)
+        self._known_costs: dict[Hashable, tuple[PlanCost, IntArray]] = {}
         method = prepared.method
         # pooled data is trained by one machine, whose optimizer lives as long as it does
         self.central = (
@@ -49,10 +50,7 @@ class Cohorts:
         if split is not None and split.body == "relay" and split.relay_order == "random":
             draw = rng.stream(self.world.scenario.seed, "relay", turn.phase.name, turn.phase_round)
             clients = draw.permutation(clients)
-        examples = self.world.examples(turn.phase.trained)
-        own = [self._batches(turn, examples, int(client)) for client in clients]
-        sizes = np.array([len(lengths) for lengths, *_ in own], np.int64)
-        rows = np.array([measure(*of) for of in own])
+        sizes, rows = self.workload.measure(turn, clients)
         if self.central is not None:
             return self._pooled(turn, clients, sizes, rows, self.central, model)
         work, devices = as_work(rows), self.world.fleet.take(clients)
@@ -64,28 +62,25 @@ class Cohorts:
             deadline, seed = turn.phase.config.participation.deadline_s, self.world.scenario.seed
             fit = Fit(clients, devices, memory, seconds, deadline, self.world.fleet, seed)
             plan = self.prepared.method.assign(turn.stage, fit)
-        shards = tuple((int(client),) for client in clients)
-        slots = tuple(options[p][0][i] for i, p in enumerate(plan))
+        slots = Slots(tuple(option[0] for option in options), plan)
         needed = np.stack([option[1] for option in options])[plan, np.arange(len(clients))]
         prices = chosen([option[2] for option in options], plan)
         windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
-        cohort = Cohort(clients, shards, devices, wanted, sizes, work, work, plan, slots, needed, prices, windows)
+        cohort = Cohort(clients, devices, wanted, sizes, work, work, plan, slots, needed, prices, windows)
         if split is not None and split.body == "lockstep":
-            return replace(cohort, steps_s=self._steps_s(turn, examples, clients, devices, model))
+            return replace(cohort, steps_s=self._steps_s(turn, clients, devices, model))
         part = turn.phase.config.participation
         if part.deadline_s is None or self.prepared.method.when_late(part.late) == "drop":
             return cohort
-        return self._cut(turn, examples, rows, cohort, part.deadline_s, model)
+        return self._cut(turn, rows, cohort, part.deadline_s, model)
 
-    def _steps_s(
-        self, turn: Turn, examples: Lengths, clients: IntArray, devices: Fleet, model: GlobalModel
-    ) -> FloatArray:
+    def _steps_s(self, turn: Turn, clients: IntArray, devices: Fleet, model: GlobalModel) -> FloatArray:
         """How long each step of each client takes, [cohort, steps]."""
-        rows = [prefixes(*self._batches(turn, examples, int(client))) for client in clients]
+        rows = [prefixes(*self.workload.batches(turn, client)) for client in clients.tolist()]
         counts = np.array([len(one) for one in rows])
         single = np.concatenate([np.diff(one, axis=0, prepend=0) for one in rows])
         nothing = np.zeros(len(single), np.int64)
-        prices = price(self._cost(turn, turn.stage.plans[0], model), as_work(single), nothing)
+        prices = price(self._cost(turn, 0, model)[0], as_work(single), nothing)
         owners = devices.take(np.repeat(np.arange(len(rows)), counts))
         steps_s = np.zeros((len(rows), counts.max()))
         steps_s[np.arange(counts.max()) < counts[:, None]] = durations(prices, owners).training_s
@@ -99,24 +94,12 @@ class Cohorts:
         drawn = draw.choice(self.world.scenario.fleet.clients, part.cohort_clients, replace=False)
         return np.sort(drawn), part.clients_per_round
 
-    def _batches(
-        self, turn: Turn, examples: Lengths, client: int
-    ) -> tuple[IntArray, IntArray | None, list[IntArray], int, int]:
-        """Lengths and head positions of a client's samples, its batches, and their padding: as `measure` takes."""
-        samples = self.world.samples(client, turn.phase.config.step(turn.phase_round))
-        lengths, longest = examples.lengths(samples), self.prepared.architecture.max_positions
-        draw = rng.stream(self.world.scenario.seed, "batches", turn.phase.name, turn.phase_round, client)
-        batches = compose(lengths, turn.phase.config.local, longest, draw)
-        return lengths, examples.counts(samples), batches, longest, turn.phase.objective.width
-
-    def _cut(
-        self, turn: Turn, examples: Lengths, rows: IntArray, cohort: Cohort, deadline: float, model: GlobalModel
-    ) -> Cohort:
+    def _cut(self, turn: Turn, rows: IntArray, cohort: Cohort, deadline: float, model: GlobalModel) -> Cohort:
         """The cohort with the work of those who are too slow for the deadline cut to what they have time for."""
         slow = np.flatnonzero(durations(cohort.prices, cohort.devices).total_s > deadline).tolist()
-        rows, costs = rows.copy(), [self._cost(turn, plan, model) for plan in turn.stage.plans]
+        rows, costs = rows.copy(), [self._cost(turn, i, model)[0] for i in range(len(turn.stage.plans))]
         for i in slow:
-            parts = prefixes(*self._batches(turn, examples, int(cohort.clients[i])))
+            parts = prefixes(*self.workload.batches(turn, int(cohort.clients[i])))
             device, down = cohort.devices.take(np.array([i])), int(cohort.prices.fetched_bytes[i])
             count = batches_in_time(as_work(parts), costs[cohort.plan[i]], down, device, deadline)
             if count:
@@ -127,17 +110,15 @@ class Cohorts:
 
     def _option(
         self, turn: Turn, number: int, clients: IntArray, work: Work, model: GlobalModel, pools: Pools
-    ) -> tuple[Slots, np.typing.NDArray[np.bool_], Prices]:
+    ) -> tuple[LocalLayers, BoolArray, Prices]:
         """Layers, needed groups and prices of the cohort, were all of it to be given this plan."""
-        plan = turn.stage.plans[number]
-        slots = tuple(self._slots(turn, plan, int(client)) for client in clients)
-        if plan.full_pool and plan.split is None:
-            needed = np.array([[plan.keeps(name) for name in model.names]] * len(clients))
-        else:
-            needed = np.array([[name in plan.downloaded(own) for name in model.names] for own in slots])
+        plan, key = turn.stage.plans[number], (turn.phase.name, turn.phase_round)
+        local = LocalLayers.draw(plan.layers, clients, self.world.scenario.seed, *key)
+        needed = local.needed(plan, model.names)
         held = pools.holding(clients, turn.window(number), model.names)
-        down = download_bytes(held, model.current(), needed, self._bytes(turn, plan, model))
-        return slots, needed, price(self._cost(turn, plan, model), work, down)
+        cost, group_bytes = self._cost(turn, number, model)
+        down = download_bytes(held, model.current(), needed, group_bytes)
+        return local, needed, price(cost, work, down)
 
     def _bytes(self, turn: Turn, plan: Plan, model: GlobalModel) -> IntArray:
         """Bytes of what a plan's local model holds of each group."""
@@ -153,10 +134,6 @@ class Cohorts:
         held = (narrow.get(name, whole) for name, whole in model.layouts.items())
         return np.array([codec.payload_bytes(layout) for layout in held], np.int64)
 
-    def _slots(self, turn: Turn, plan: Plan, client: int) -> tuple[Slot, ...]:
-        key = (turn.phase.name, turn.phase_round, client)
-        return plan.layers.slots(rng.stream(self.world.scenario.seed, "slots", *key) if plan.layers.draw else None)
-
     def _pooled(
         self, turn: Turn, clients: IntArray, sizes: IntArray, rows: IntArray, machine: Fleet, model: GlobalModel
     ) -> Cohort:
@@ -164,12 +141,18 @@ class Cohorts:
         row = rows.sum(0)
         row[6:] = rows[np.argmax(rows[:, 6] * rows[:, 7]), 6:]
         (plan,), work, nothing = turn.stage.plans, as_work(row[None]), np.zeros(1, np.int64)
-        prices = replace(price(self._cost(turn, plan, model), work, nothing), upload_bytes=nothing)
+        prices = replace(price(self._cost(turn, 0, model)[0], work, nothing), upload_bytes=nothing)
         needed = np.ones((1, len(model.names)), bool)
-        shards, slots, size = (tuple(map(int, clients)),), (plan.layers.slots(),), np.array([sizes.sum()])
-        whole = np.zeros(1, np.int32)
-        return Cohort(np.array([CENTRAL]), shards, machine, 1, size, work, work, nothing, slots, needed, prices, whole)
+        slots = Slots((LocalLayers(plan.layers, np.zeros((1, 0), np.int64)),), nothing)
+        size, whole = np.array([sizes.sum()]), np.zeros(1, np.int32)
+        alone = Cohort(np.array([CENTRAL]), machine, 1, size, work, work, nothing, slots, needed, prices, whole)
+        return replace(alone, pooled=tuple(clients.tolist()))
 
-    def _cost(self, turn: Turn, plan: Plan, model: GlobalModel) -> PlanCost:
-        present = model.architecture(self.prepared.architecture)
-        return self.costs.of(turn, plan, LocalShape.of(present, turn.goal.head, plan))
+    def _cost(self, turn: Turn, number: int, model: GlobalModel) -> tuple[PlanCost, IntArray]:
+        """What one of the stage's plans costs, and the bytes of each group; worked out once."""
+        key = (turn.phase.name, turn.stage_index, number, model.kept_heads)
+        if key not in self._known_costs:
+            plan, present = turn.stage.plans[number], model.architecture(self.prepared.architecture)
+            cost = self.costs.of(turn, plan, LocalShape.of(present, turn.goal.head, plan))
+            self._known_costs[key] = cost, self._bytes(turn, plan, model)
+        return self._known_costs[key]

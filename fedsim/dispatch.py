@@ -47,7 +47,7 @@ class Dispatch:
         self.weighting = method.weighting if isinstance(method, Federated) else "samples"
         self.keep_optimizer = not isinstance(method, Federated) or method.optimizer_state == "keep"
 
-    def stateful(self, turn: Turn, cohort: Cohort, useful: IntArray) -> list[int]:
+    def stateful(self, turn: Turn, cohort: Cohort, useful: IntArray) -> IntArray:
         """Those who leave something on a disk for their next round: members, and a server with an optimizer.
 
         Args:
@@ -57,11 +57,12 @@ class Dispatch:
         """
         plans, split = turn.stage.plans, turn.stage.plans[0].split
         always = self.keep_optimizer or turn.phase.recipe.control
-        own = [i for i in useful.tolist() if always or plans[cohort.plan[i]].private]
+        private = np.array([always or bool(plan.private) for plan in plans])
+        own: IntArray = cohort.clients[useful[private[cohort.plan[useful]]]]
         if split is None or not split.shared:
-            return [int(cohort.clients[i]) for i in own]
-        server = [CENTRAL] if self.keep_optimizer and len(useful) else []
-        return server if split.body == "relay" else [*(int(cohort.clients[i]) for i in own), *server]
+            return own
+        server = np.full(int(self.keep_optimizer and len(useful) > 0), CENTRAL)
+        return server if split.body == "relay" else np.append(own, server)
 
     def train(
         self,
@@ -86,14 +87,13 @@ class Dispatch:
             ClientError: more clients failed than the scenario allows.
             FedsimError: no update can be used.
         """
-        weights = {int(cohort.clients[i]): self._weight(cohort, i) for i in arrived}
-        table = (IMPORTANCE,) if turn.stage.measured else ()
-        sent = {int(cohort.clients[i]): (*cohort.sent(turn.stage.plans, i), *table) for i in arrived}
-        own = shares(sent, weights)
-        total = sum(weights.values())
-        overall = {client: weight / total for client, weight in weights.items()}
+        overall, weights = np.zeros(len(cohort.clients)), self._weights(cohort)[arrived]
+        overall[arrived] = weights / sum(weights.tolist())
         if self.engine is None or self.world.files is None or not len(arrived):
             return Trained({}, {}, overall)
+        table = (IMPORTANCE,) if turn.stage.measured else ()
+        sent = {int(cohort.clients[i]): (*cohort.sent(turn.stage.plans, i), *table) for i in arrived}
+        own = shares(sent, dict(zip(sent, weights.tolist(), strict=True)))
         tasks = self._blocks(turn, cohort, arrived, model, server, kept, own)
         merge, reports = Merge(model.groups, turn.phase.wire.delta), dict[int, ClientReport]()
         tables = Merge()
@@ -133,13 +133,13 @@ class Dispatch:
             for name, values in means.items()
         }
 
-    def _weight(self, cohort: Cohort, index: int) -> float:
-        """A member's weight in the mean; partial work counts for as much of its samples as it has got through."""
+    def _weights(self, cohort: Cohort) -> np.typing.NDArray[np.float64]:
+        """Weights in the mean, [cohort]; partial work counts for as much of its samples as it has got through."""
         if self.weighting == "uniform":
-            return 1.0
-        own = float(cohort.sizes[index])
-        done, planned = int(cohort.work.samples[index]), int(cohort.planned.samples[index])
-        return own if done == planned else own * done / planned
+            return np.ones(len(cohort.clients))
+        own = cohort.sizes.astype(np.float64)
+        done, planned = cohort.work.samples, cohort.planned.samples
+        return np.divide(own * done, planned, out=own, where=done != planned)
 
     def _blocks(
         self,
@@ -169,7 +169,7 @@ class Dispatch:
                 clients = tuple(
                     ClientWork(
                         client=int(cohort.clients[i]),
-                        shards=cohort.shards[i],
+                        shards=cohort.pooled or (int(cohort.clients[i]),),
                         slots=cohort.slots[i],
                         shares={**own[int(cohort.clients[i])], **self._control_shares(turn, plan, cohort.slots[i])},
                         state_round=(left := int(kept[cohort.clients[i]])),

@@ -108,7 +108,7 @@ class MethodRun:
         trained = self.dispatch.train(turn, cohort, arrived, begun, server, state.kept)
         trips = _judged(trips, cohort, trained.reports)
         useful = np.flatnonzero(trips.outcome == Outcome.completed.code)
-        changed = sorted({name for i in useful.tolist() for name in cohort.sent(turn.stage.plans, i)})
+        changed = cohort.slots.sent(turn.stage.plans, useful)
         try:
             model, server = step(self.server, begun, changed, trained.means, server)
         except FedsimError as error:
@@ -247,6 +247,8 @@ class MethodRun:
 
 def _judged(trips: Trips, cohort: Cohort, reports: Mapping[int, ClientReport]) -> Trips:
     """Trips with the outcome of those whose training failed or gave nonsense."""
+    if not reports:
+        return trips
     outcome = trips.outcome.copy()
     for i, client in enumerate(cohort.clients):
         report = reports.get(int(client))

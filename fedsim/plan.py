@@ -5,10 +5,12 @@ drawn at random in the middle, fixed slots at the top. A slot is a global layer 
 indices whose element-wise average fills it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from fedsim.model.distillation import Distillation
@@ -64,6 +66,10 @@ class Draw:
         if self.count < 1 or not 0 <= self.start < self.stop:
             raise ValueError(f"cannot draw {self.count} layers from [{self.start}, {self.stop})")
 
+    def layers(self, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+        """The layers that uniform numbers in (0, 1) stand for, each row in ascending order; both are [n, count]."""
+        return np.sort(self.start + (numbers * (self.stop - self.start)).astype(np.int64), axis=1)
+
 
 @dataclass(frozen=True)
 class Layers:
@@ -74,18 +80,20 @@ class Layers:
     above: tuple[Slot, ...] = ()
 
     @property
+    def draws(self) -> int:
+        """How many of them are drawn."""
+        return self.draw.count if self.draw else 0
+
+    @property
     def depth(self) -> int:
         """Number of local layers."""
-        return len(self.below) + (self.draw.count if self.draw else 0) + len(self.above)
+        return len(self.below) + self.draws + len(self.above)
 
-    def slots(self, rng: np.random.Generator | None = None) -> tuple[Slot, ...]:
-        """The local layers; `rng` is needed where something is drawn."""
-        if self.draw is None:
-            return self.below + self.above
-        if rng is None:
-            raise ValueError("this local model has drawn layers: pass a generator")
-        drawn = np.sort(rng.integers(self.draw.start, self.draw.stop, self.draw.count))
-        return self.below + tuple(int(layer) for layer in drawn) + self.above
+    def slots(self, drawn: Sequence[int] = ()) -> tuple[Slot, ...]:
+        """The local layers, with those that were drawn for a client."""
+        if len(drawn) != self.draws:
+            raise ValueError(f"this local model has {self.draws} drawn layers, not {len(drawn)}")
+        return (*self.below, *drawn, *self.above)
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from fedsim.fleet.devices import Fleet
 from fedsim.methods.base import Stage
 from fedsim.model.layout import FloatArray
 from fedsim.phases import Goal, Phase
-from fedsim.plan import Plan, Slot
+from fedsim.plan import Plan
 from fedsim.server.parameters import GlobalModel, Pools
+from fedsim.slots import Slots
 
 CENTRAL = -1
 """The client number, in the trace, of the machine that trains pooled data."""
@@ -43,8 +44,8 @@ class Trained:
 
     means: Mapping[str, FloatArray]
     reports: Mapping[int, ClientReport]
-    shares: Mapping[int, float]
-    """Each client's share in the average."""
+    shares: np.typing.NDArray[np.float64]
+    """Each member's share in the average, [cohort]; 0 of those whose update did not arrive."""
     importance: FloatArray | None = None
     """Mean importance of the attention heads, where it was measured."""
 
@@ -55,7 +56,6 @@ class Cohort:
 
     clients: IntArray
     """As in the trace: `CENTRAL` for pooled data."""
-    shards: tuple[tuple[int, ...], ...]
     devices: Fleet
     wanted: int
     sizes: IntArray
@@ -66,7 +66,7 @@ class Cohort:
     """What each of them would do without a deadline."""
     plan: IntArray
     """Index into the stage's plans, [cohort]."""
-    slots: tuple[tuple[Slot, ...], ...]
+    slots: Slots
     needed: np.typing.NDArray[np.bool_]
     """Groups that each client must hold in their current version, [cohort, groups]."""
     prices: Prices
@@ -74,6 +74,8 @@ class Cohort:
     """Number of the part of the global layers that each client holds, 0 for everything, [cohort]."""
     steps_s: np.typing.NDArray[np.float64] | None = None
     """Duration of each step of each member, [cohort, steps], where they train one model step by step; 0: no step."""
+    pooled: tuple[int, ...] = ()
+    """Clients whose data the one member trains on; empty: everybody on its own."""
 
     def sent(self, plans: tuple[Plan, ...], index: int) -> tuple[str, ...]:
         """Groups that a member uploads, bottom first."""

@@ -63,12 +63,16 @@ class World:
     def samples(self, client: int, step: CurriculumStep | None = None) -> IntArray:
         """The client's samples that count; for declared data, as many numbers as it has samples."""
         if self.shards is None or self.tokens is None:
-            corpus, samples = self.scenario.data.corpus, np.arange(self.sizes()[client])
-            assert isinstance(corpus, DeclaredCorpus)
-            return select(step, samples, np.full(len(samples), corpus.tokens), None)
+            return self.alike(int(self.sizes()[client]), step)
         samples = self.shards[client].astype(np.int64)
         offsets = self.tokens.ids.offsets
         return select(step, samples, offsets[samples + 1] - offsets[samples], self.difficulty)
+
+    def alike(self, size: int, step: CurriculumStep | None) -> IntArray:
+        """As `samples`, of any client that has so many samples of declared data."""
+        corpus, samples = self.scenario.data.corpus, np.arange(size)
+        assert isinstance(corpus, DeclaredCorpus)
+        return select(step, samples, np.full(size, corpus.tokens), None)
 
     def examples(self, objective: Objective) -> Examples | DeclaredExamples:
         """Samples as an objective sees them."""
