@@ -23,6 +23,10 @@ class DeviceClass:
     """Power drawn while computing."""
     sources: Mapping[str, str]
     """The source of each number, by its field."""
+    forward_flops_per_s: float | None = None
+    """In forward passes alone; None: nobody has measured the two passes apart."""
+    backward_flops_per_s: float | None = None
+    """In backward passes alone, with the optimizer's step."""
 
 
 @dataclass(frozen=True)

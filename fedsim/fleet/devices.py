@@ -12,6 +12,8 @@ from fedsim import rng
 from fedsim.data.work import IntArray
 from fedsim.errors import UserError, choose
 from fedsim.fleet import catalog, files
+from fedsim.fleet.catalog import DeviceClass
+from fedsim.fleet.classes import read as read_classes
 from fedsim.fleet.deal import deal, largest_remainder
 from fedsim.fleet.readers import fcc, fedscale
 from fedsim.scenario.fleet import CatalogFleet, FedScaleFleet, FileFleet, Links
@@ -74,12 +76,22 @@ def build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
     """
     match spec.source:
         case CatalogFleet() as source:
-            fleet = _draw(source, spec.clients, seed)
+            fleet = _draw(source, spec.clients, seed, classes(source, base))
             return fleet if source.links is None else _linked(fleet, source.links, base, seed)
         case FedScaleFleet() as source:
             return _fedscale(source, base, spec.clients)
         case FileFleet() as source:
             return _read(base / source.path, spec.clients)
+
+
+def classes(source: CatalogFleet, base: Path) -> Mapping[str, DeviceClass]:
+    """The device classes that a fleet may be drawn from, by name: the catalogue's, and those of its own file.
+
+    Raises:
+        UserError: The file cannot be used.
+    """
+    own = {} if source.classes is None else read_classes(base / source.classes, "fleet.source.classes")
+    return {**catalog.devices(), **own}
 
 
 def of_class(device: str, network: str = "datacenter", key: str | None = None) -> Fleet:
@@ -97,13 +109,13 @@ def of_class(device: str, network: str = "datacenter", key: str | None = None) -
 
 def _alike(device: str, network: str, clients: int) -> Fleet:
     source = CatalogFleet(devices={device: 1.0}, networks={network: 1.0}, speed_sigma=0.0, bandwidth_sigma=0.0)
-    return _draw(source, clients, seed=0)
+    return _draw(source, clients, 0, catalog.devices())
 
 
-def _draw(source: CatalogFleet, clients: int, seed: int) -> Fleet:
-    device, devices = _assign(source.devices, "device", catalog.devices(), clients, seed)
+def _draw(source: CatalogFleet, clients: int, seed: int, known: Mapping[str, DeviceClass]) -> Fleet:
+    device, devices = _assign(source.devices, "device", known, clients, seed)
     network, networks = _assign(source.networks, "network", catalog.networks(), clients, seed)
-    of_device = [catalog.devices()[name] for name in devices]
+    of_device = [known[name] for name in devices]
     of_network = [catalog.networks()[name] for name in networks]
     speed = _spread(source.speed_sigma, "speed", clients, seed)
     # One factor for both directions: a device far from the mast is slow both ways.

@@ -26,9 +26,11 @@ class Links(Config):
 
 
 class CatalogFleet(Config):
-    """Devices drawn from the classes of the shipped catalogues."""
+    """Devices drawn from the classes of the shipped catalogues, and from classes of your own."""
 
     kind: Literal["catalog"] = "catalog"
+    classes: Path | None = None
+    """File with device classes of your own, as `calibrate` writes them; relative to the scenario."""
     devices: Shares = {"phone_low": 0.3, "phone_mid": 0.5, "phone_high": 0.2}
     """Device classes and their shares (normalised)."""
     networks: Shares = {"wifi": 0.6, "4g": 0.3, "3g": 0.1}
@@ -41,7 +43,9 @@ class CatalogFleet(Config):
     """Measured bandwidths and latencies in place of those of the network classes, which keep the radio's power."""
 
     def problems(self) -> Iterator[Problem]:
-        """Measured connections have a spread of their own."""
+        """The file's ending says how to read it; measured connections have a spread of their own."""
+        if self.classes is not None and self.classes.suffix.lower() not in FLEET_FILES:
+            yield Problem(("classes",), f"'{self.classes}' must end in {' or '.join(FLEET_FILES)}")
         if self.links is not None and self.changed("bandwidth_sigma"):
             yield Problem(("bandwidth_sigma",), "is not used where `links` give every client a measured connection")
 
