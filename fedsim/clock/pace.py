@@ -4,15 +4,12 @@ A FLOP of the backward pass may take longer than one of the forward pass, for it
 load becomes warm: for some time it computes at full speed, then at a share of it. Every trip begins with a cool device.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 
 from fedsim.data.work import IntArray
-from fedsim.fleet.catalog import DeviceClass
-from fedsim.fleet.devices import Fleet, FloatArray
+from fedsim.fleet.devices import FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,27 +29,6 @@ class Pace:
         rates = (self.flops_per_s, self.backward, self.hot)
         if not all((np.isfinite(rate) & (rate > 0)).all() for rate in rates) or not (self.cool_s >= 0).all():
             raise ValueError("speeds must be finite and above 0, and times must be numbers from 0 on")
-
-    @classmethod
-    def of(cls, fleet: Fleet, classes: Mapping[str, DeviceClass]) -> Self:
-        """Of a fleet whose device classes say how fast each pass is; they never become hot.
-
-        Where a class says nothing of the two passes, both are as fast as its `flops_per_s`. A device that is faster or
-        slower than its class is so in both.
-
-        Args:
-            fleet: The devices.
-            classes: Their classes by name (`fedsim.fleet.devices.classes`).
-        """
-        own = [classes[name] for name in fleet.devices]
-        forward = np.array([(one.forward_flops_per_s or one.flops_per_s) / one.flops_per_s for one in own])
-        share = [
-            1.0 if not (one.forward_flops_per_s and one.backward_flops_per_s)
-            else one.backward_flops_per_s / one.forward_flops_per_s
-            for one in own
-        ]  # fmt: skip
-        cool_s, hot = np.full(len(fleet), np.inf), np.ones(len(fleet))
-        return cls(fleet.flops_per_s * forward[fleet.device], np.array(share)[fleet.device], cool_s, hot)
 
     def seconds(self, flops_forward: IntArray, flops_backward: IntArray) -> FloatArray:
         """Time that these FLOPs take, [devices]."""

@@ -3,11 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fedsim.clock.pace import Pace
 from fedsim.errors import UserError
 from fedsim.fleet import Fleet, build
 from fedsim.fleet.classes import read
-from fedsim.fleet.devices import classes
 from fedsim.scenario.fleet import CatalogFleet
 from fedsim.scenario.fleet import Fleet as FleetSpec
 
@@ -83,20 +81,3 @@ def test_an_unknown_class_is_told_of_with_those_of_the_file(tmp_path: Path) -> N
 def test_a_missing_file_is_told_of_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fleet\.source\.classes: the file cannot be read"):
         drawn(tmp_path / "nowhere.csv", {"phone_mid": 1.0})
-
-
-def test_a_pace_has_both_passes_of_a_class_and_a_devices_own_speed(tmp_path: Path) -> None:
-    path = write(tmp_path, APART, "slow,3e9,1e9,5,4e9,1e9")
-    source = CatalogFleet(classes=Path(path.name), devices={"slow": 1, "phone_mid": 1}, speed_sigma=0.5)
-    fleet = build(FleetSpec(clients=6, source=source), tmp_path, 0)
-    pace = Pace.of(fleet, classes(source, tmp_path))
-    own = np.array([fleet.devices[code] == "slow" for code in fleet.device])
-    assert pace.flops_per_s[own] == pytest.approx(fleet.flops_per_s[own] * 4 / 3)
-    assert pace.backward[own].tolist() == [0.25] * 3
-    assert pace.flops_per_s[~own].tolist() == fleet.flops_per_s[~own].tolist()
-    assert pace.backward[~own].tolist() == [1.0] * 3
-    work = np.full(6, 10**9), np.full(6, 2 * 10**9)
-    spent_s = pace.seconds(*work)
-    assert spent_s[~own] == pytest.approx(3e9 / fleet.flops_per_s[~own])
-    # 1 GFLOP forward at 4 GFLOP/s and 2 backward at 1, each times what the device is faster than its class
-    assert spent_s[own] * fleet.flops_per_s[own] / 3e9 == pytest.approx(np.full(3, 0.25 + 2.0))
