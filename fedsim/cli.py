@@ -3,7 +3,7 @@
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
@@ -86,26 +86,40 @@ def scenario(
 
 
 @app.command()
-def show(run: Annotated[Path, typer.Argument(help="A run's folder.")]) -> None:
+def show(
+    run: Annotated[Path, typer.Argument(help="A run's folder.")],
+    method: Annotated[list[str] | None, typer.Option(help="This method only; repeatable.")] = None,
+) -> None:
     """What a run has cost and reached, and what its stages train and send."""
     from fedsim.run_folder import summary
 
-    _show(run, summary(run), stages=True)
+    found = summary(run)
+    for name in method or []:
+        if name not in found["methods"]:
+            raise UserError(f"is {name}; methods that have ended: {', '.join(found['methods'])}", key="--method")
+    _show(run, found, stages=True, methods=method)
 
 
 @app.command()
-def compare(runs: Annotated[list[Path], typer.Argument(help="Run folders.")]) -> None:
-    """Several runs side by side."""
-    from fedsim.report.compare import comparison
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
+    method: Annotated[list[str] | None, typer.Option(help="This method only; repeatable.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="A JSON list on stdout: single values, means, deviations.")
+    ] = False,
+) -> None:
+    """Several runs side by side; of runs that differ in their seeds alone, mean and standard deviation."""
+    from fedsim.report.compare import of_runs
     from fedsim.report.layout import draw
-    from fedsim.run_folder import summary
+    from fedsim.report.spread import as_json as numbers
+    from fedsim.report.spread import repeats
 
-    names = [run.resolve().name for run in runs]
-    methods: dict[str, Any] = {}
-    for run, name in zip(runs, names, strict=True):
-        label = name if names.count(name) == 1 else str(run)
-        methods |= {f"{label}\n{method}": numbers for method, numbers in summary(run)["methods"].items()}
-    draw(console(), comparison(methods))
+    found = repeats(runs, method or [])
+    if as_json:
+        _print_json(numbers(found))
+        return
+    out = console()
+    draw(out, of_runs(found, out.width))
 
 
 @app.command()
@@ -320,16 +334,16 @@ def _list_scenarios(as_json: bool) -> None:
     draw(console(), Grid(headers, lines, notes=[note], left=frozenset({0, 1, 3}), wraps=frozenset({1, 3})))
 
 
-def _show(run: Path, summary: dict[str, Any], stages: bool) -> None:
-    from fedsim.report.compare import comparison
+def _show(run: Path, summary: dict[str, Any], stages: bool, methods: Sequence[str] | None = None) -> None:
+    from fedsim.report.compare import of_run
     from fedsim.report.failure import going_on
     from fedsim.report.layout import draw
     from fedsim.report.stages import stages as stage_grid
     from fedsim.run_folder import unfinished
 
-    out, methods = console(), summary["methods"]
-    draw(out, comparison(methods, "prices only: nothing was trained" if summary.get("price") else ""))
-    if stages and (trained := [name for name, numbers in methods.items() if numbers["rounds"]]):
+    out, shown = console(), {name: own for name, own in summary["methods"].items() if not methods or name in methods}
+    draw(out, of_run(shown, out.width, "prices only: nothing was trained" if summary.get("price") else ""))
+    if stages and (trained := [name for name, numbers in shown.items() if numbers["rounds"]]):
         draw(out, stage_grid(run, trained))
     opening = f"fedsim.read_run({str(run)!r}), or: python -m fedsim show {shlex.quote(str(run))}"
     closing = [f"run folder: {run}", f"open it:    {opening}"]

@@ -125,6 +125,31 @@ def test_runs_are_compared_by_name_or_by_path(work: Desk) -> None:
     assert "percentages: of what a/run fedavg spent in all" in out
 
 
+def test_runs_with_other_seeds_are_told_as_a_mean(work: Desk) -> None:
+    for folder, seed in (("a", 3), ("b", 4), ("c", 5)):
+        ended = work.run("scenario", "mine.yaml", "--price", "--set", f"seed={seed}", "--out", folder)
+        assert ended.code == 0, ended.err
+    ended = work.run("compare", "a", "b", "c")
+    assert (ended.code, ended.err) == (0, "")
+    assert [line.split()[1] for line in ended.out.splitlines() if line.startswith("│")] == ["fedavg", "fedbt"]
+    assert "costs: mean of 3 runs with seeds 3, 4, 5" in ended.out
+    (group,) = json.loads(work.run("compare", "a", "b", "c", "--json", "--method", "fedbt").out)
+    uploads = group["methods"]["fedbt"]["upload_bytes"]
+    assert (list(group["methods"]), group["seeds"], uploads["n"]) == (["fedbt"], [3, 4, 5], 3)
+    assert uploads["mean"] == sum(uploads["values"]) / 3
+
+
+def test_methods_to_show_can_be_chosen(work: Desk) -> None:
+    assert work.run("scenario", "mine.yaml", "--price", "--out", "a").code == 0
+    for command in ("show", "compare"):
+        out = work.run(command, "a", "--method", "fedbt").out
+        assert "fedbt" in out
+        assert "fedavg" not in out
+        refused = work.run(command, "a", "--method", "fedabt")
+        assert (refused.code, refused.out) == (2, "")
+        assert "--method: is fedabt; methods that have ended: fedavg, fedbt" in refused.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

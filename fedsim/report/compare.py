@@ -1,9 +1,11 @@
-"""The methods of a run side by side: what each reached and what it cost."""
+"""Methods side by side: what each reached and what it cost."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from fedsim.report.layout import Grid
+from fedsim.report.layout import Grid, fits
+from fedsim.report.overview import overview
+from fedsim.report.spread import Repeats
 from fedsim.report.units import duration, flops, joules, megabytes, metric, share
 
 _WASTABLE: tuple[tuple[str, str, Callable[[float], str]], ...] = (
@@ -30,6 +32,41 @@ _QUALITY = (
     "personal_majority_accuracy",
     "personal_span_f1",
 )
+
+
+def of_run(methods: Mapping[str, Mapping[str, Any]], width: int, title: str = "") -> Grid:
+    """The methods of one run: every number where that fits into so many characters, else one row a method."""
+    whole = comparison(methods, title)
+    if fits(whole, width):
+        return whole
+    rows = {name: [own] for name, own in methods.items()}
+    return overview([rows], title, ["every number of a method: --method NAME"])
+
+
+def of_runs(found: Sequence[Repeats], width: int) -> Grid:
+    """The methods of several runs, those with different seeds as one; every number where each stands for itself."""
+    if len(found) == 1:
+        names = {("", name): own for name, own in found[0].methods.items()}
+    else:
+        names = {(group.labels[0], name): own for group in found for name, own in group.methods.items()}
+    if all(len(own) == 1 for own in names.values()):
+        whole = comparison({"\n".join(filter(None, name)): own for name, (own,) in names.items()})
+        if fits(whole, width):
+            return whole
+    worlds, notes = [], []
+    for group in found:
+        first, runs = group.labels[0] if len(found) > 1 else "", len(group.labels)
+        worlds.append(
+            {
+                " ".join(filter(None, (first, name, f"(n = {len(own)})" if len(own) < runs else ""))): own
+                for name, own in group.methods.items()
+            }
+        )
+        if runs > 1:
+            seeds = ", ".join(map(str, group.seeds))
+            text = f"quality: mean ± sample standard deviation, costs: mean of {runs} runs with seeds {seeds}"
+            notes.append(f"{first}: {text}" if first else text)
+    return overview(worlds, notes=notes)
 
 
 def comparison(methods: Mapping[str, Mapping[str, Any]], title: str = "") -> Grid:

@@ -17,6 +17,7 @@ Units = tuple[tuple[float, str], ...]
 BYTES: Units = ((1e6, "MB"),)
 FLOPS: Units = ((1e6, "MFLOP"), (1e9, "GFLOP"), (1e12, "TFLOP"), (1e15, "PFLOP"))
 SECONDS: Units = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86400.0, "days"))
+JOULES: Units = ((1.0, "J"), (1e3, "kJ"), (1e6, "MJ"), (1e9, "GJ"))
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ COSTS: Mapping[str, Cost] = {
     "time": Cost("simulated time", ("simulated_s",), SECONDS),
 }
 LEGS = ("download_s", "compute_s", "exchange_s", "server_s", "wait_s", "upload_s")
-_HEADLINES = ("mlm_loss", "span_f1", "accuracy")
+HEADLINES = ("mlm_loss", "span_f1", "accuracy")
 """Where there are spans, accuracy over tags says little: most of them are O."""
 _WASTE = {
     "bytes": ("upload_bytes", "download_bytes"),
@@ -54,7 +55,7 @@ def headline(run: "Run") -> list[tuple[str, str]]:
     evals = run.evals[run.evals["phase"] != "pretrain"].sort_values("round", kind="stable")
     found = dict.fromkeys(zip(evals["phase"], evals["metric"], strict=True))
     phases = dict.fromkeys(phase for phase, _ in found)
-    pairs = [(phase, metric) for phase in phases for metric in [m for m in _HEADLINES if (phase, m) in found][:1]]
+    pairs = [(phase, metric) for phase in phases for metric in [m for m in HEADLINES if (phase, m) in found][:1]]
     if not pairs:
         raise UserError("nothing was evaluated: made with --price, or with phases.evaluate: null", file=run.path)
     return pairs

@@ -1,7 +1,7 @@
 """A table where the terminal is wide enough for one, else the same as a list."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from textwrap import fill
 
 from rich.cells import cell_len
@@ -29,18 +29,51 @@ class Grid:
     """Columns that may take several lines."""
     sections: frozenset[int] = frozenset()
     """Rows that a line is drawn above."""
+    spare: tuple[int, ...] = ()
+    """Columns that may be left out where there is no room, the first of them first."""
 
 
 def draw(console: Console, grid: Grid) -> None:
-    """Print a grid as wide as it must be, or as a list where that is too wide."""
+    """Print a grid as wide as it must be, without some columns, or as a list where that is still too wide."""
     if grid.title:
         console.print(Text(grid.title, style="bold"))
-    if _width(grid) <= console.width:
-        console.print(_table(grid))
+    notes = list(grid.notes)
+    if (shown := _narrowed(grid, console.width)) is not None:
+        console.print(_table(shown))
+        if left_out := [header for header in grid.headers if header not in shown.headers]:
+            notes.append(f"no room for: {', '.join(' '.join(header.split()) for header in left_out)}")
     else:
         _list(console, grid)
-    for note in grid.notes:
+    for note in notes:
         console.print(Text(note, style="dim"))
+
+
+def fits(grid: Grid, width: int) -> bool:
+    """The whole table fits into so many characters."""
+    return _width(grid) <= width
+
+
+def _narrowed(grid: Grid, width: int) -> Grid | None:
+    """The grid without as many spare columns as must go; None: it does not help."""
+    for gone in range(len(grid.spare) + 1):
+        left = _without(grid, set(grid.spare[:gone]))
+        if fits(left, width):
+            return left
+    return None
+
+
+def _without(grid: Grid, gone: Collection[int]) -> Grid:
+    """The grid without these columns."""
+    kept = [index for index in range(len(grid.headers)) if index not in gone]
+    place = {index: new for new, index in enumerate(kept)}
+    return replace(
+        grid,
+        headers=tuple(grid.headers[index] for index in kept),
+        rows=[[row[index] for index in kept] for row in grid.rows],
+        left=frozenset(place[index] for index in grid.left if index in place),
+        wraps=frozenset(place[index] for index in grid.wraps if index in place),
+        spare=tuple(place[index] for index in grid.spare if index in place),
+    )
 
 
 def _width(grid: Grid) -> int:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fedsim.scenario.schema import Scenario
@@ -19,6 +20,16 @@ def fingerprint(scenario: Scenario) -> str:
     """SHA-256 (hex) over the canonical JSON of all settings that can change a result, defaults included."""
     text = json.dumps(_effective(scenario), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def world(scenario: Mapping[str, Any]) -> dict[str, Any]:
+    """Of a scenario as JSON: all settings that can change a result, but for the seed and the methods.
+
+    What runs of one world have in common; they need not be runs that this version of fedsim could go on with.
+    """
+    engine = {key: value for key, value in scenario["engine"].items() if key not in WITHOUT_EFFECT["engine"]}
+    left_out = (*WITHOUT_EFFECT, "seed", "methods")
+    return {key: value for key, value in scenario.items() if key not in left_out} | {"engine": engine}
 
 
 def difference(before: Scenario, after: Scenario) -> list[str]:

@@ -2,32 +2,10 @@ from typing import Any
 
 import pytest
 
-from fedsim.report.compare import comparison
+from fedsim.report.compare import comparison, of_run, of_runs
+from fedsim.report.spread import Repeats
 
-
-def method(scale: float = 1.0, wasted: float = 0.1, server: int = 0, **quality: float) -> dict[str, Any]:
-    spent = {
-        "upload_bytes": int(40e6 * scale),
-        "download_bytes": int(80e6 * scale),
-        "flops_forward": int(2e12 * scale),
-        "flops_backward": int(4e12 * scale),
-        "cut_upload_bytes": server * 30_000_000,
-        "cut_download_bytes": server * 20_000_000,
-        "server_flops_forward": server * 10**12,
-        "server_flops_backward": server * 2 * 10**12,
-        "device_seconds": 1000.0 * scale,
-    }
-    return {
-        "quality": {name.replace("__", "/"): value for name, value in quality.items()},
-        **spent,
-        **{f"wasted_{name}": value * wasted for name, value in spent.items()},
-        "energy_j": 5000.0 * scale,
-        "simulated_seconds": 300.0 * scale,
-        "tokens": int(64_000 * scale),
-        "real_tokens": int(48_000 * scale),
-        "rounds": 12,
-        "clients_trained": 36,
-    }
+from .summaries import method
 
 
 def test_carbon_is_told_where_every_method_has_it() -> None:
@@ -110,3 +88,29 @@ def test_quality_stands_first_and_only_what_people_read() -> None:
     assert list(table)[:3] == ["further_pretrain mlm_loss", "finetune accuracy", "upload, MB"]
     assert table["further_pretrain mlm_loss"] == ("6.6308", "")
     assert table["finetune accuracy"] == ("0.7100", "0.5000")
+
+
+def test_a_run_is_told_in_full_where_there_is_room_and_else_with_one_row_a_method() -> None:
+    methods = {name: method(finetune__accuracy=0.5) for name in ("fedavg", "fedbt", "progfed")}
+    assert of_run(methods, 120, "t").headers == ("", "fedavg", "fedbt", "progfed")
+    turned = of_run(methods, 90, "t")
+    assert [row[0] for row in turned.rows] == ["fedavg", "fedbt", "progfed"]
+    assert (turned.title, turned.headers[1]) == ("t", "accuracy")
+    assert "every number of a method: --method NAME" in turned.notes
+
+
+def test_runs_with_several_seeds_are_one_row_a_method_however_few() -> None:
+    one, two = method(finetune__accuracy=0.5), method(finetune__accuracy=0.7)
+    grid = of_runs([Repeats(("a", "b"), (7, 1), {"fedavg": [one, two], "fedbt": [two]})], 160)
+    assert [row[:2] for row in grid.rows] == [("fedavg", "0.600 ± 0.141"), ("fedbt (n = 1)", "0.700")]
+    note = "quality: mean ± sample standard deviation, costs: mean of 2 runs with seeds 7, 1"
+    assert grid.notes == [note, "percentages: of what fedavg spent"]
+
+
+def test_runs_of_several_worlds_are_called_by_their_first_run() -> None:
+    own = method(finetune__accuracy=0.5)
+    alone = [Repeats(("a",), (7,), {"fedavg": [own]}), Repeats(("c",), (7,), {"fedavg": [own]})]
+    assert of_runs(alone, 160).headers == ("", "a\nfedavg", "c\nfedavg")
+    grid = of_runs([Repeats(("a", "b"), (7, 1), {"fedavg": [own, own]}), alone[1]], 160)
+    assert [row[0] for row in grid.rows] == ["a fedavg", "c fedavg"]
+    assert grid.notes[0].startswith("a: quality: mean ± sample standard deviation")

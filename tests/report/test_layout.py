@@ -50,3 +50,18 @@ def test_sections_are_parted_by_lines() -> None:
     assert len(bars) == 1
     lines = drawn(grid, 40)
     assert lines.index(bars[0]) == lines.index("│ z │ 3 │") - 1
+
+
+def test_spare_columns_go_one_by_one_before_a_table_becomes_a_list() -> None:
+    headers = ("name", "kept", "first\nto go", "last\nto go")
+    grid = Grid(headers, [("x", "1,000", "2", "3")], left=frozenset({0, 3}), sections=frozenset(), spare=(2, 3))
+    whole = drawn(grid, 32)  # 4 + 5 + 5 + 5 characters, and 3 for each column and one more for the lines
+    assert "│ x    │ 1,000 │     2 │ 3     │" in whole
+    assert not any("no room" in line for line in whole)
+    fewer = drawn(grid, 31)
+    assert "│ x    │ 1,000 │ 3     │" in fewer
+    assert fewer[-1] == "no room for: first to go"
+    fewest = drawn(grid, 23)
+    assert "│ x    │ 1,000 │" in fewest
+    assert " ".join(" ".join(fewest[-2:]).split()) == "no room for: first to go, last to go"
+    assert drawn(grid, 15)[:2] == ["x", "  kept: 1,000"]

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsim.scenario.identity import difference, fingerprint
+from fedsim.scenario.identity import difference, fingerprint, world
 from fedsim.scenario.load import load
 from fedsim.scenario.schema import Scenario
 
@@ -115,3 +115,15 @@ def test_fingerprint_is_stable() -> None:
     )
     assert len(fingerprint(scenario)) == 64
     assert fingerprint(scenario) == fingerprint(scenario.model_copy(deep=True))
+
+
+@pytest.mark.parametrize("assignment", [*WITHOUT_EFFECT, "seed=8", "methods.fedavg.weighting=uniform"])
+def test_seed_and_methods_are_no_part_of_the_world(assignment: str, tmp_path: Path) -> None:
+    plain, given = (scenario.model_dump(mode="json") for scenario in both(tmp_path, assignment))
+    assert world(plain) == world(given)
+
+
+@pytest.mark.parametrize("assignment", ["fleet.clients=19", "engine.precision=bfloat16", "phases.finetune.rounds=2"])
+def test_everything_else_is(assignment: str, tmp_path: Path) -> None:
+    plain, given = (scenario.model_dump(mode="json") for scenario in both(tmp_path, assignment))
+    assert world(plain) != world(given)
