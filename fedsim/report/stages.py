@@ -25,6 +25,8 @@ _HEADERS = (
     "layers-only\ncompute",
     "peak\nmemory",
 )
+_SPARE = tuple(map(_HEADERS.index, ("upload a\nclient, MiB", "layers-only\ncompute", "depth", "phase")))
+"""What a narrow terminal does without, before the table becomes a list."""
 _NOTES = (
     "FLOPs: forward and backward as counted, relative to training the method's full model on the same data",
     "layers-only compute: the same by a count in which embeddings and head are free",
@@ -55,7 +57,7 @@ def stages(run: Path, methods: Iterable[str]) -> Grid:
                     metric(stage["memory_bytes"], "B"),
                 )
             )
-    return Grid(_HEADERS, rows, "stages", _NOTES, left=frozenset({0, 1, 2}))
+    return Grid(_HEADERS, rows, "stages", _NOTES, left=frozenset({0, 1, 2}), spare=_SPARE)
 
 
 def _read(run: Path, method: str) -> list[dict[str, Any]]:

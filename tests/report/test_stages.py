@@ -1,9 +1,12 @@
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from fedsim.errors import UserError
+from fedsim.report.layout import draw
 from fedsim.report.stages import stages
 from fedsim.trace import TraceWriter
 
@@ -70,3 +73,16 @@ def test_a_damaged_trace_is_named(tmp_path: Path) -> None:
         stages(tmp_path, ["fedbt"])
     with pytest.raises(UserError, match=r"fedavg: no manifest\.json here"):
         stages(tmp_path, ["fedavg"])
+
+
+def test_a_narrow_page_has_fewer_columns(tmp_path: Path) -> None:
+    write(tmp_path, stage(0, "embeddings, layers 0-2, head (warm-up)"))
+    all_but = {160: "", 140: "upload a client, MiB", 120: "depth, upload a client, MiB, layers-only compute"}
+    for width, left_out in all_but.items():
+        out = io.StringIO()
+        draw(Console(file=out, width=width), stages(tmp_path, ["fedbt"]))
+        lines = out.getvalue().splitlines()
+        assert max(map(len, lines)) <= width
+        assert sum(line.startswith("│") for line in lines) == 1
+        assert ("no room for" in out.getvalue()) == bool(left_out)
+        assert left_out in " ".join(out.getvalue().split())
