@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -84,8 +85,8 @@ def train(
     given = {**start, **({} if teacher is None else {TEACHER: teacher})}
     recipe = {
         "lesson": lesson.name,
-        "shape": asdict(lesson.shape),
-        "objective": asdict(lesson.objective),
+        "shape": asdict(lesson.shape, dict_factory=_said),
+        "objective": asdict(lesson.objective, dict_factory=_said),
         "config": config.model_dump(mode="json"),
         "tokens": world.tokens.fingerprint,
         "samples": hashlib.sha256(samples.tobytes()).hexdigest(),
@@ -133,6 +134,11 @@ def train(
 def _batches(world: World, lesson: Lesson, samples: IntArray) -> Iterator[IntArray]:
     draw = rng.stream(world.scenario.seed, lesson.name, "batches")
     return draws(samples, lesson.config.steps, lesson.config.batch_samples, draw)
+
+
+def _said(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+    """What says nothing is left out where it came later, so that what is in the cache is found again."""
+    return {name: value for name, value in fields if value or name not in ("decoder", "whole")}
 
 
 def _digest(groups: Mapping[str, FloatArray]) -> str:

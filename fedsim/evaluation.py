@@ -52,11 +52,13 @@ class Evaluator:
         assert self.world.tokens is not None
         assert self.world.files is not None
         samples = self._samples(goal)
+        local = architecture.local(goal.slots)
+        shape = LocalShape(local, goal.head, len(goal.slots), exits=goal.exits, adapters=goal.adapters)
         tasks = [
             EvaluateChunk(
                 index=i,
                 cost=float(self.world.tokens.ids.lengths[chunk].sum()),
-                shape=LocalShape(architecture, goal.head, len(goal.slots), exits=goal.exits, adapters=goal.adapters),
+                shape=shape,
                 prefix=f"{method}/",
                 groups=versions,
                 world=self.world.files,

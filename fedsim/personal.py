@@ -82,12 +82,13 @@ class PersonalEvaluator:
         assert world.files is not None
         rounds = np.full(len(self.clients), -1) if disks.kept is None else disks.kept[self.clients]
         pairs = tuple(zip(self.clients.tolist(), rounds.tolist(), strict=True))
+        shape = LocalShape(architecture.local(goal.slots), goal.head, len(goal.slots), adapters=goal.adapters)
         starts = range(0, len(pairs), CHUNK_CLIENTS)
         tasks = [
             EvaluateClients(
                 index=i,
                 cost=float(sum(len(own[client]) for client, _ in pairs[start : start + CHUNK_CLIENTS])),
-                shape=LocalShape(architecture, goal.head, len(goal.slots), adapters=goal.adapters),
+                shape=shape,
                 prefix=prefix,
                 groups=versions,
                 world=world.files,

@@ -216,7 +216,7 @@ def prepare(world: World, name: str) -> Prepared:
     for problem in (
         *method.depth_problems(architecture.layers),
         *method.width_problems(narrowest, architecture.feed_forward),
-        *method.schedule_problems(plan, architecture.layers),
+        *method.schedule_problems(plan, architecture.layers, architecture.decoder_layers),
         *method.size_problems(architecture),
     ):
         raise UserError(problem.message, key=dotted(("methods", name, *problem.key)))

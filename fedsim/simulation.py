@@ -174,7 +174,7 @@ def _save_model(world: World, item: Prepared, state: State, folder: Path) -> Non
     with atomic.replacing(folder / "models" / item.name) as temporary:
         whole = merged(item.architecture, item.adapters, state.model.groups)
         groups = {**whole, **{layer(i): _slot(whole, s) for i, s in enumerate(last.slots)}}
-        sizes = replace(state.model.architecture(item.architecture), layers=len(last.slots))
+        sizes = replace(state.model.architecture(item.architecture).local(last.slots), layers=len(last.slots))
         write(temporary, sizes, last.head, groups, labels)
         if world.files is not None and (world.files.tokens / "tokenizer").is_dir():
             shutil.copytree(world.files.tokens / "tokenizer", temporary, dirs_exist_ok=True)

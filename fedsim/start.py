@@ -28,7 +28,7 @@ def initial_mlm_head(layout: Layout, world: World, objective: Objective) -> Floa
     """
     head = initial_head(layout, world.scenario.seed, objective)
     if world.scenario.phases.pretrain is not None and world.tokens is not None:
-        bias, frequencies = layout.split(head)["bias"], unigram(world.tokens, world.central)
+        bias, frequencies = layout.split(head)["bias"], unigram(world.tokens, world.central, whole=objective.whole)
         bias[...] = frequencies.min()
         bias[: len(frequencies)] = frequencies
     return head

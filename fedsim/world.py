@@ -20,7 +20,7 @@ from fedsim.engine.tasks import WorldFiles
 from fedsim.errors import UserError, choose
 from fedsim.fleet.devices import Fleet
 from fedsim.fleet.devices import build as build_fleet
-from fedsim.model.architecture import Architecture, Head
+from fedsim.model.architecture import Architecture, Decoder, Head
 from fedsim.model.pretrained import find, read_architecture
 from fedsim.observe.observer import Observer
 from fedsim.scenario.data import DeclaredCorpus, FileCorpus
@@ -86,6 +86,8 @@ class World:
         """Sizes of a model, from its numbers or its checkpoint."""
         if model.checkpoint is not None:
             found = read_architecture(find(model.checkpoint, self.base, f"{key}.checkpoint"), f"{key}.checkpoint")
+            if model.decodes != (found.decoder is not None):
+                raise UserError(f"is {model.family}, the checkpoint is a {found.family}", key=f"{key}.family")
             architecture = found
             if "dropout" in model.model_fields_set:
                 architecture = Architecture(**{**vars(found), "dropout": model.dropout})
@@ -94,10 +96,19 @@ class World:
             sizes = model.model_dump(
                 include={"family", "hidden", "layers", "heads", "feed_forward", "max_positions", "dropout"}
             )
-            architecture = Architecture(vocabulary=vocabulary, **sizes)
+            sizes["layers"], decoder_layers = model.depth
+            decoder = self._decoder(decoder_layers) if decoder_layers else None
+            architecture = Architecture(vocabulary=vocabulary, **sizes, decoder=decoder)
         if self.tokens is not None and architecture.vocabulary < self.tokens.vocabulary:
             raise UserError(
                 f"the model knows {architecture.vocabulary} tokens, the data has {self.tokens.vocabulary}", key=key
+            )
+        end, decoder = -1 if self.tokens is None else self.tokens.sep, architecture.decoder
+        if decoder is not None and end >= 0 and end != decoder.start:
+            raise UserError(
+                f"the model's decoder begins with token {decoder.start}, the data's samples end with token {end}: they "
+                "must be the same one",
+                key=key,
             )
         longest = self.scenario.data.max_tokens
         if architecture.max_positions < longest:
@@ -105,6 +116,18 @@ class World:
                 f"the model takes {architecture.max_positions} tokens, data.max_tokens is {longest}", key=key
             )
         return architecture
+
+    def _decoder(self, layers: int) -> Decoder:
+        """A decoder for this world's tokens; without text nobody asks which they are."""
+        if self.tokens is None:
+            return Decoder(layers)
+        if self.tokens.sep < 0:
+            raise UserError(
+                "tokenised data names no token that samples end with, which a decoder has to begin with: take text, or "
+                "a model from a checkpoint",
+                key="data",
+            )
+        return Decoder(layers, self.tokens.sep, max(self.tokens.pad, 0))
 
     @property
     def width(self) -> int:
@@ -115,7 +138,8 @@ class World:
         """Masked-language modelling as further pre-training does it, or would with its defaults."""
         phase = self.scenario.phases.further_pretrain
         fraction = FurtherPretrain.model_fields["mask_fraction"].default if phase is None else phase.mask_fraction
-        return Objective("mlm", "", fraction, model.mlm_positions == "all", self.width)
+        everywhere = model.mlm_positions == "all"
+        return Objective("mlm", "", fraction, everywhere, self.width, whole=model.decodes and everywhere)
 
     def objective(self, phase: FurtherPretrain | Finetune, model: Model) -> Objective:
         """What a phase learns."""

@@ -50,6 +50,10 @@ class Flops:
 @cache
 def flops(shape: LocalShape) -> Flops:
     """Exact FLOPs of local training with a local model of this shape."""
+    if shape.architecture.decoder is not None:
+        body = _encoder_decoder(shape)
+        head_forward, head_backward = _head(shape, input_gradient=body.gradient)
+        return Flops(body.forward + head_forward, body.backward + head_backward)
     forward, backward = Coefficients(), Coefficients()
     gradient = shape.train_embeddings
     for place in range(shape.depth):
@@ -120,43 +124,104 @@ def _layer_backward(architecture: Architecture, place: int, *, trained: bool, in
     return total
 
 
-class _Adapted:
-    """A frozen layer with low-rank factors beside some of its matrices.
+class _Products:
+    """A sum over matrix products, for layers in which what needs a gradient differs from matrix to matrix.
 
-    What needs a gradient is followed from matrix to matrix, since query, key and value differ where only some of them
-    have factors: of a product of two tensors, each costs once more if that one does.
+    Of a product of two tensors, each costs once more if that one does.
     """
 
-    def __init__(self, architecture: Architecture, place: int, adapters: Adapters, trained: bool) -> None:
+    def __init__(self, width: int) -> None:
+        """`width` is that of queries, keys and values."""
         self.forward, self.backward = Coefficients(), Coefficients()
-        self._sizes, self._adapters, self._trained = matrix_sizes(architecture, place), adapters, trained
-        self._width = architecture.attention_width(place)
+        self._width = width
 
-    def run(self, gradient: bool) -> bool:
-        """Go through the layer; whether its input needs a gradient, and then whether its output does."""
-        query, key, value = (self._linear(name, gradient) for name in ("query", "key", "value"))
+    def _matrix(self, outputs: int, inputs: int, gradient: bool, trained: bool) -> bool:
+        """Apply a matrix to every token; whether the outcome needs a gradient."""
+        one = 2 * outputs * inputs
+        self.forward += Coefficients(token=one)
+        self.backward += Coefficients(token=one * (gradient + trained))
+        return gradient or trained
+
+    def _attend(self, query: bool, key: bool, value: bool) -> bool:
+        """Scores of all pairs, and what they pick from the values; arguments say what needs a gradient."""
         self._product(query, key)
         self._product(query or key, value)
-        states = self._linear("attention_output", query or key or value) or gradient
-        return self._linear("feed_forward_out", self._linear("feed_forward_in", states)) or states
+        return query or key or value
 
     def _product(self, left: bool, right: bool) -> None:
         one = Coefficients(squared_token=2 * self._width)
         self.forward += one
         self.backward += Coefficients(squared_token=2 * self._width * (left + right))
 
+
+class _EncoderDecoder(_Products):
+    """Layers of an encoder-decoder, one after the other.
+
+    Both sides read as many tokens, so the pairs of the decoder's attention to the encoder are as many as its own. The
+    dispatcher counts all of them, also those that a causal mask hides.
+    """
+
+    def __init__(self, architecture: Architecture, gradient: bool) -> None:
+        """`gradient`: the embeddings need one."""
+        super().__init__(architecture.hidden)
+        self._h, self._f = architecture.hidden, architecture.feed_forward
+        self.gradient = gradient
+        """Whether what the last layer has made needs a gradient."""
+
+    def encode(self, trained: bool) -> None:
+        """Go through a layer of the encoder."""
+        self._attention(self.gradient, trained)
+        self._feed_forward(trained)
+
+    def decode(self, trained: bool, memory: bool) -> None:
+        """Go through a layer of the decoder; `memory`: what the encoder has made needs a gradient."""
+        self._attention(self.gradient, trained)
+        self._attention(memory, trained)
+        self._feed_forward(trained)
+
+    def _attention(self, source: bool, trained: bool) -> None:
+        """From the states so far to a source of keys and values."""
+        query = self._matrix(self._h, self._h, self.gradient, trained)
+        key, value = (self._matrix(self._h, self._h, source, trained) for _ in "kv")
+        mixed = self._matrix(self._h, self._h, self._attend(query, key, value), trained)
+        self.gradient = self.gradient or mixed
+
+    def _feed_forward(self, trained: bool) -> None:
+        inner = self._matrix(self._f, self._h, self.gradient, trained)
+        self.gradient = self._matrix(self._h, self._f, inner, trained) or self.gradient
+
+
+def _encoder_decoder(shape: LocalShape) -> _EncoderDecoder:
+    a = shape.architecture
+    layers = _EncoderDecoder(a, shape.train_embeddings)
+    for place in range(a.encoder_layers):
+        layers.encode(place in shape.train_layers)
+    memory, layers.gradient = layers.gradient, shape.train_embeddings
+    for place in range(a.encoder_layers, a.layers):
+        layers.decode(place in shape.train_layers, memory)
+    return layers
+
+
+class _Adapted(_Products):
+    """A frozen layer with low-rank factors beside some of its matrices: query, key and value may differ."""
+
+    def __init__(self, architecture: Architecture, place: int, adapters: Adapters, trained: bool) -> None:
+        super().__init__(architecture.attention_width(place))
+        self._sizes, self._adapters, self._trained = matrix_sizes(architecture, place), adapters, trained
+
+    def run(self, gradient: bool) -> bool:
+        """Go through the layer; whether its input needs a gradient, and then whether its output does."""
+        query, key, value = (self._linear(name, gradient) for name in ("query", "key", "value"))
+        states = self._linear("attention_output", self._attend(query, key, value)) or gradient
+        return self._linear("feed_forward_out", self._linear("feed_forward_in", states)) or states
+
     def _linear(self, name: str, gradient: bool) -> bool:
         outputs, inputs = self._sizes[name]
-        forward, backward = 2 * outputs * inputs, 2 * outputs * inputs * gradient
-        if name in self._adapters.targets:
-            a, b = 2 * self._adapters.rank * inputs, 2 * self._adapters.rank * outputs
-            train_a = self._trained and self._adapters.train_a
-            forward += a + b
-            backward += a * (train_a + gradient) + b * (self._trained + (train_a or gradient))
-            gradient = gradient or self._trained
-        self.forward += Coefficients(token=forward)
-        self.backward += Coefficients(token=backward)
-        return gradient
+        self._matrix(outputs, inputs, gradient, trained=False)
+        if name not in self._adapters.targets:
+            return gradient
+        rank, train_a = self._adapters.rank, self._trained and self._adapters.train_a
+        return self._matrix(outputs, rank, self._matrix(rank, inputs, gradient, train_a), self._trained)
 
 
 def _distillation(shape: LocalShape, distillation: Distillation) -> Flops:
@@ -189,11 +254,12 @@ def _distillation(shape: LocalShape, distillation: Distillation) -> Flops:
 
 
 def _head(shape: LocalShape, *, input_gradient: bool) -> tuple[Coefficients, Coefficients]:
-    """Forward and backward of the head: a dense layer (`mlm`, `pooler`), then the decoder or classifier."""
+    """Forward and backward of the head: a dense layer (`mlm`, `pooler`), then the tied matrix or the classifier."""
     h, head = shape.architecture.hidden, shape.head
-    dense = 2 * h * h if head.kind in ("mlm", "pooler") else 0
+    transformed = head.kind == "mlm" and shape.architecture.decoder is None
+    dense = 2 * h * h if transformed or head.kind == "pooler" else 0
     last = 2 * h * (shape.architecture.vocabulary if head.kind == "mlm" else head.classes)
-    # The tied decoder's matrix belongs to the embeddings, not to the head.
+    # The tied matrix belongs to the embeddings, not to the head.
     last_trained = shape.train_embeddings if head.kind == "mlm" else shape.train_head
     last_input_gradient = input_gradient or (shape.train_head and dense > 0)
     backward = dense * (shape.train_head + input_gradient) + last * (last_trained + last_input_gradient)

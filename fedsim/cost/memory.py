@@ -72,7 +72,7 @@ def activation_bytes(shape: LocalShape) -> Polynomial:
     Raises:
         FedsimError: the bytes measured are no polynomial of this form.
     """
-    whole = shape.train_embeddings or shape.distillation or shape.exits or shape.adapters
+    whole = shape.train_embeddings or shape.distillation or shape.exits or shape.adapters or shape.architecture.decoder
     frozen = 0 if whole else min(shape.train_layers, default=shape.depth)
     # Frozen layers below everything trained save nothing: without them there are fewer shapes, and smaller ones.
     places = tuple(place - frozen for place in shape.train_layers)

@@ -40,12 +40,16 @@ def held_out(
         yield examples.batch(part, longest, rng.stream(seed, "held-out masks", int(part[0])))
 
 
-def unigram(tokens: Tokens, samples: IntArray) -> npt.NDArray[np.float64]:
-    """[vocabulary]: log-probabilities of tokens by how often they occur in the samples, add-one smoothed."""
+def unigram(tokens: Tokens, samples: IntArray, *, whole: bool = False) -> npt.NDArray[np.float64]:
+    """[vocabulary]: log-probabilities of tokens by how often they occur in the samples, add-one smoothed.
+
+    Those that samples begin and end with count where the whole text is predicted, and they with it.
+    """
     lengths, starts = tokens.ids.lengths[samples], tokens.ids.offsets[samples]
     places = np.repeat(starts - np.concatenate(([0], np.cumsum(lengths)[:-1])), lengths) + np.arange(lengths.sum())
     seen = np.bincount(tokens.ids.values[places], minlength=tokens.vocabulary).astype(np.float64)
-    seen[[i for i in (tokens.cls, tokens.sep, tokens.pad) if i >= 0]] = 0.0
+    framing = (tokens.pad,) if whole else (tokens.cls, tokens.sep, tokens.pad)
+    seen[[i for i in framing if i >= 0]] = 0.0
     logs: npt.NDArray[np.float64] = np.log((seen + 1.0) / (seen.sum() + tokens.vocabulary))
     return logs
 
@@ -53,8 +57,8 @@ def unigram(tokens: Tokens, samples: IntArray) -> npt.NDArray[np.float64]:
 def unigram_loss(
     examples: Examples, train: IntArray, test: IntArray, batch_samples: int, longest: int, seed: int
 ) -> float:
-    """Cross-entropy (nats) of the held-out masked tokens under `unigram` of the training samples."""
-    surprise = -unigram(examples.tokens, train)
+    """Cross-entropy (nats) of what is predicted of the held-out samples under `unigram` of the training samples."""
+    surprise = -unigram(examples.tokens, train, whole=examples.objective.whole)
     total, count = 0.0, 0
     for chunk in chunks(test):
         for batch in held_out(examples, chunk, batch_samples, longest, seed):

@@ -28,6 +28,8 @@ class Objective:
     """Every batch is padded to this many tokens; 0: to its longest sample."""
     attended: bool = False
     """MLM: compute the vocabulary logits at every token that is not padding, for a teacher's to be compared with."""
+    whole: bool = False
+    """MLM: predict every token that is not padding, hidden or not, as a decoder does that writes the text anew."""
 
     @property
     def masked_positions(self) -> bool:
@@ -94,11 +96,14 @@ class Examples:
         if tokens.targets is not None:
             targets = _pad(tokens.targets, samples, width, IGNORED).reshape(-1)
             chosen = np.flatnonzero(targets != IGNORED)
+            text = np.where(targets != IGNORED, targets, ids.reshape(-1))
         else:
-            hidden, chosen = batches.mask(ids, lengths, objective.mask_fraction, tokens.vocabulary, tokens.mask, rng)
+            text = ids.reshape(-1)
+            ids, chosen = batches.mask(ids, lengths, objective.mask_fraction, tokens.vocabulary, tokens.mask, rng)
             targets = np.full(ids.size, IGNORED, np.int64)
-            targets[chosen] = ids.reshape(-1)[chosen]
-            ids = hidden
+            targets[chosen] = text[chosen]
+        if objective.whole:
+            targets = np.where((np.arange(width) < lengths[:, None]).reshape(-1), text, IGNORED)
         if objective.all_positions:
             return NumpyBatch(ids, lengths, None, targets)
         if objective.attended:

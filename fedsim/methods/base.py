@@ -114,6 +114,8 @@ class Method(Config):
 
     pooled: ClassVar[bool] = False
     """The cohort's data is trained in one place; nothing is sent."""
+    decoders: ClassVar[bool] = False
+    """It trains encoder-decoders as well as encoders."""
 
     model: Model | None = None
     """Train this model instead of the scenario's (a light model next to the full one)."""
@@ -148,6 +150,10 @@ class Method(Config):
         """Options that do not fit a global model of this many layers."""
         yield from ()
 
+    def models(self, scenario: Model) -> tuple[Model, ...]:
+        """The models that it works with, where the scenario's is this one."""
+        return (self.model or scenario,)
+
     def unpriced(self) -> str | None:
         """Why its price cannot be known without training; None: it can."""
         return None
@@ -164,8 +170,8 @@ class Method(Config):
         """Options that do not fit how the phases train."""
         yield from ()
 
-    def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
-        """Options that do not fit these phases with a global model of this many layers."""
+    def schedule_problems(self, phases: Phases, layers: int, decoder_layers: int = 0) -> Iterator[Problem]:
+        """Options that do not fit these phases with a global model of so many layers; the last ones are a decoder's."""
         yield from ()
 
 

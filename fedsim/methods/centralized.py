@@ -13,6 +13,7 @@ class Centralized(Method):
     """All the cohort's data in one place, trained by one machine (BERT-C)."""
 
     pooled: ClassVar[bool] = True
+    decoders: ClassVar[bool] = True
 
     kind: Literal["centralized"] = "centralized"
     device: Text = "server_gpu"

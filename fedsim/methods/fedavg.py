@@ -1,7 +1,7 @@
 """FedAvg (McMahan et al. 2017, algorithm 1): every client trains and sends the whole model."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fedsim.methods.base import Federated, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
@@ -10,6 +10,8 @@ from fedsim.plan import full
 
 class FedAvg(Federated):
     """The whole model trained and sent (McMahan et al. 2017; BERT-FL)."""
+
+    decoders: ClassVar[bool] = True
 
     kind: Literal["fedavg"] = "fedavg"
 

@@ -1,7 +1,7 @@
 """FedOpt (Reddi et al. 2021, algorithm 1): clients train as in FedAvg, and the server has an optimizer of its own."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fedsim.methods.base import Federated, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
@@ -18,6 +18,8 @@ class Stepping(Server):
 
 class FedOpt(Federated):
     """The whole model trained and sent; the mean change is a gradient for the server (Reddi et al. 2021)."""
+
+    decoders: ClassVar[bool] = True
 
     kind: Literal["fedopt"] = "fedopt"
     server: Stepping = Stepping()

@@ -1,7 +1,7 @@
 """FedProx (Li et al. 2020, algorithm 2): FedAvg with a pull towards the global model, and with partial work."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fedsim.methods.base import Federated, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
@@ -13,6 +13,8 @@ from fedsim.training.recipe import Recipe
 
 class FedProx(Federated):
     """The whole model trained and sent, with a proximal term (Li et al. 2020)."""
+
+    decoders: ClassVar[bool] = True
 
     kind: Literal["fedprox"] = "fedprox"
     mu: NonNegative = 0.01

@@ -7,7 +7,7 @@ the layer freezing of MosaicML's Composer; AutoFreeze (Liu et al. 2021, arXiv 21
 import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -70,13 +70,15 @@ class Schedule(Config):
 class Freezing(Federated):
     """Layers frozen from below by a schedule; frozen ones are neither trained nor sent."""
 
+    decoders: ClassVar[bool] = True
+
     kind: Literal["freezing"] = "freezing"
     further_pretrain: Schedule = Schedule()
     """Options of further pre-training."""
     finetune: Schedule = Schedule()
     """Options of fine-tuning."""
 
-    def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
+    def schedule_problems(self, phases: Phases, layers: int, decoder_layers: int = 0) -> Iterator[Problem]:
         """No more layers than there are, and no round after the last."""
         yield from misfits({"further_pretrain": self.further_pretrain, "finetune": self.finetune}, phases, layers)
 

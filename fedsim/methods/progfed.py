@@ -129,7 +129,7 @@ class ProgFed(Federated):
         if self.server.on_new_stage == "reset" and not self.reset_server_optimizer:
             yield Problem(("reset_server_optimizer",), "is false, but server.on_new_stage is reset")
 
-    def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
+    def schedule_problems(self, phases: Phases, layers: int, decoder_layers: int = 0) -> Iterator[Problem]:
         """No more stages than layers or rounds, and lists that add up."""
         yield from misfits({"further_pretrain": self.further_pretrain, "finetune": self.finetune}, phases, layers)
 

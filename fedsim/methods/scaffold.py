@@ -1,7 +1,7 @@
 """SCAFFOLD (Karimireddy et al. 2020, algorithm 1): control variates against the drift of clients."""
 
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 from fedsim.methods.base import Federated, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
@@ -13,6 +13,8 @@ from fedsim.training.recipe import Recipe
 
 class Scaffold(Federated):
     """The whole model trained and sent, with control variates as long as the model (Karimireddy et al. 2020)."""
+
+    decoders: ClassVar[bool] = True
 
     kind: Literal["scaffold"] = "scaffold"
     weighting: Literal["samples", "uniform"] = "uniform"

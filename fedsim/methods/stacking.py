@@ -49,7 +49,7 @@ class Stacking(Federated):
         if self.server.on_new_stage == "reset" and not self.reset_server_optimizer:
             yield Problem(("reset_server_optimizer",), "is false, but server.on_new_stage is reset")
 
-    def schedule_problems(self, phases: Phases, layers: int) -> Iterator[Problem]:
+    def schedule_problems(self, phases: Phases, layers: int, decoder_layers: int = 0) -> Iterator[Problem]:
         """There is a phase to grow in, and lists add up."""
         if phases.further_pretrain is None:
             yield Problem((), "grows in phases.further_pretrain, which this scenario does not have")

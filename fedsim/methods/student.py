@@ -148,6 +148,10 @@ class Student(Federated):
             if own
         ]
 
+    def models(self, scenario: Model) -> tuple[Model, ...]:
+        """The scenario's is the teacher."""
+        return (scenario, *super().models(scenario))
+
     def lessons(self, section: Section, pair: Pair, objective: Objective) -> list[Lesson]:
         """What the server trains before a phase: the teacher on the task, then the student."""
         asked, found = self.sections.get(section), list[Lesson]()

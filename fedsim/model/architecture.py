@@ -1,9 +1,10 @@
-"""The numbers that decide what a model costs: sizes of the encoder, kind of head."""
+"""The numbers that decide what a model costs: sizes of its layers, kind of head."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Self
 
-from fedsim.plan import HEAD, Adapters, Plan
+from fedsim.plan import HEAD, Adapters, Plan, Slot
 
 if TYPE_CHECKING:
     from fedsim.model.distillation import Distillation
@@ -21,10 +22,21 @@ def part_of(count: int, rate: float) -> int:
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """An encoder-only Transformer with post-layer normalisation (BERT: Devlin et al. 2019)."""
+class Decoder:
+    """What an encoder-decoder has besides its encoder (BART: Lewis et al. 2020, arXiv 1910.13461)."""
 
-    family: Literal["bert", "distilbert"]
+    layers: int
+    start: int = 0
+    """The token that it reads first, which is the one that samples end with."""
+    pad: int = 0
+    """The token that samples are padded with; nothing but a saved model's configuration needs it."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A Transformer with post-layer normalisation: an encoder (BERT: Devlin et al. 2019), with or without a decoder."""
+
+    family: Literal["bert", "distilbert", "bart"]
     vocabulary: int
     hidden: int
     layers: int
@@ -36,6 +48,35 @@ class Architecture:
     norm_eps: float = 1e-12
     kept_heads: Heads | None = None
     """Which of its `heads` each layer has left, in a narrower or pruned model; None: all of them."""
+    decoder: Decoder | None = None
+    """Its layers are the last ones of `layers`; None: an encoder alone."""
+
+    @property
+    def decoder_layers(self) -> int:
+        """Layers of the decoder."""
+        return 0 if self.decoder is None else self.decoder.layers
+
+    @property
+    def encoder_layers(self) -> int:
+        """Layers of the encoder."""
+        return self.layers - self.decoder_layers
+
+    def decodes(self, layer: int) -> bool:
+        """The layer is one of the decoder's, with attention to what the encoder has made."""
+        return self.decoder is not None and layer >= self.encoder_layers
+
+    def local(self, slots: Sequence[Slot]) -> Self:
+        """Sizes of a local model of these layers: where there are two kinds, how many it has of each.
+
+        Raises:
+            ValueError: a decoder's layers are not the last ones, are averaged with others, or one of both is without.
+        """
+        if self.decoder is None:
+            return self
+        kinds = [isinstance(slot, int) and self.decodes(slot) for slot in slots]
+        if kinds != sorted(kinds) or len(set(kinds)) < 2 or not all(isinstance(slot, int) for slot in slots):
+            raise ValueError(f"slots {tuple(slots)} must be layers of an encoder, and then of its decoder")
+        return replace(self, layers=len(kinds), decoder=replace(self.decoder, layers=sum(kinds)))
 
     @property
     def head_size(self) -> int:
@@ -73,10 +114,11 @@ class Architecture:
 
 @dataclass(frozen=True)
 class Head:
-    """What stands on the encoder.
+    """What stands on the layers.
 
-    `mlm`: transform, norm and the tied decoder; `pooler`: the family's sequence classifier with its pooling layer;
-    `linear`: one linear layer on [CLS]; `mean`: one on the mean of all tokens; `tokens`: one on every position.
+    `mlm`: transform, norm and the tied matrix (BART: the matrix alone); `pooler`: the family's sequence classifier with
+    its pooling layer; `linear`: one linear layer on [CLS], or on the last token where a decoder has read all of them;
+    `mean`: one on the mean of all tokens; `tokens`: one on every position.
     """
 
     kind: HeadKind
@@ -131,6 +173,8 @@ class LocalShape:
         trained = (plan.train_layers, plan.train_embeddings, plan.train_head)
         scale = 1.0 / plan.width.rate if plan.width.scaled else 1.0
         local = architecture.narrow(plan.width.rate)
+        if architecture.decoder is not None:
+            local = local.local(plan.layers.slots())
         return cls(
             local,
             head,

@@ -76,21 +76,27 @@ def _norm(name: str, width: int) -> dict[str, Shape]:
 
 
 def embeddings_layout(architecture: Architecture) -> Layout:
-    """Word, position and (BERT) token-type embeddings and their norm."""
+    """Word, position and (BERT) token-type embeddings and their norm; positions and norm of a decoder are its own."""
     a = architecture
+    words = {"word_embeddings.weight": (a.vocabulary, a.hidden)}
+    if a.decoder is not None:
+        # BART's tables of positions begin with two rows that are never read
+        positions = {f"{side}.positions.weight": (a.max_positions + 2, a.hidden) for side in ("encoder", "decoder")}
+        norms = _norm("encoder.LayerNorm", a.hidden) | _norm("decoder.LayerNorm", a.hidden)
+        return _layout(**words, **positions, **norms)
     types = {"token_type_embeddings.weight": (2, a.hidden)} if a.family == "bert" else {}
     return _layout(
-        **{
-            "word_embeddings.weight": (a.vocabulary, a.hidden),
-            "position_embeddings.weight": (a.max_positions, a.hidden),
-        },
+        **words,
+        **{"position_embeddings.weight": (a.max_positions, a.hidden)},
         **types,
         **_norm("LayerNorm", a.hidden),
     )
 
 
-def layer_axes(architecture: Architecture) -> dict[str, tuple[Axis, ...]]:
-    """The tensors of an encoder layer, under the names of its `transformers` module, and what their axes count."""
+def layer_axes(architecture: Architecture, index: int = 0) -> dict[str, tuple[Axis, ...]]:
+    """The tensors of a layer, under the names of its `transformers` module, and what their axes count."""
+    if architecture.decoder is not None:
+        return _bart_axes(architecture.decodes(index))
     if architecture.family == "bert":
         projections, mixed = [f"attention.self.{part}" for part in ("query", "key", "value")], "attention.output.dense"
         norms, inner, outer = ("attention.output.LayerNorm", "output.LayerNorm"), "intermediate.dense", "output.dense"
@@ -99,6 +105,21 @@ def layer_axes(architecture: Architecture) -> dict[str, tuple[Axis, ...]]:
         norms, inner, outer = ("sa_layer_norm", "output_layer_norm"), "ffn.lin1", "ffn.lin2"
     dense: dict[str, tuple[Axis, Axis]] = dict.fromkeys(projections, ("attention", "hidden"))
     dense |= {mixed: ("hidden", "attention"), inner: ("units", "hidden"), outer: ("hidden", "units")}
+    return _axes(dense, norms)
+
+
+def _bart_axes(decodes: bool) -> dict[str, tuple[Axis, ...]]:
+    """A decoder's layer has a second attention, to what the encoder has made."""
+    attentions = ("self_attn", "encoder_attn") if decodes else ("self_attn",)
+    dense: dict[str, tuple[Axis, Axis]] = {}
+    for attention in attentions:
+        dense |= {f"{attention}.{part}_proj": ("attention", "hidden") for part in "qkv"}
+        dense[f"{attention}.out_proj"] = ("hidden", "attention")
+    dense |= {"fc1": ("units", "hidden"), "fc2": ("hidden", "units")}
+    return _axes(dense, [*(f"{attention}_layer_norm" for attention in attentions), "final_layer_norm"])
+
+
+def _axes(dense: Mapping[str, tuple[Axis, Axis]], norms: Sequence[str]) -> dict[str, tuple[Axis, ...]]:
     axes: dict[str, tuple[Axis, ...]] = {}
     for name, (out, into) in dense.items():
         axes |= {f"{name}.weight": (out, into), f"{name}.bias": (out,)}
@@ -108,15 +129,17 @@ def layer_axes(architecture: Architecture) -> dict[str, tuple[Axis, ...]]:
 
 
 def layer_layout(architecture: Architecture, index: int) -> Layout:
-    """One encoder layer; its place matters where layers have kept different numbers of heads."""
+    """One layer; its place matters where there is a decoder, or where layers have kept different numbers of heads."""
     a = architecture
     sizes: dict[Axis, int] = {"hidden": a.hidden, "attention": a.attention_width(index), "units": a.feed_forward}
-    return _layout(**{name: tuple(sizes[axis] for axis in axes) for name, axes in layer_axes(a).items()})
+    return _layout(**{name: tuple(sizes[axis] for axis in axes) for name, axes in layer_axes(a, index).items()})
 
 
 def head_layout(architecture: Architecture, head: Head) -> Layout:
-    """The head; the MLM decoder's matrix is the word embedding and is not part of it."""
+    """The head; the matrix in front of the vocabulary is the word embedding and is not part of it."""
     a = architecture
+    if head.kind == "mlm" and a.decoder is not None:
+        return _layout(bias=(a.vocabulary,))
     if head.kind == "mlm":
         return _layout(**_dense("dense", a.hidden, a.hidden), **_norm("norm", a.hidden), bias=(a.vocabulary,))
     pooling = _dense("dense", a.hidden, a.hidden) if head.kind == "pooler" else {}

@@ -11,9 +11,11 @@ from torch.nn import functional
 
 from fedsim.model.adapters import adapter_layouts, paths
 from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.model.bart import original, shifted
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
 from fedsim.model.linear import use_onednn
+from fedsim.model.modules import build_modules, fill_buffers
 from fedsim.model.width import Window
 from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, Adapters, Slot, exit_head, layer
 
@@ -61,7 +63,7 @@ class LocalModel:
         self.shape = shape
         self.device = device or torch.device("cpu")
         a = shape.architecture
-        embeddings, layers = _modules(a, shape.depth)
+        embeddings, layers = build_modules(a, shape.depth)
         if shape.adapters is not None:
             inject(layers, a, shape.adapters)
         head, exits = build_head(a, shape.head), [build_head(a, shape.head) for _ in shape.exits]
@@ -88,7 +90,7 @@ class LocalModel:
         left = [name for name, parameter in self.module.named_parameters() if parameter.is_meta]
         if left:
             raise ValueError(f"parameters without a place in a layout: {', '.join(left)}")
-        _fill_buffers(self.module, self.device)
+        fill_buffers(self.module, self.device)
         use_onednn(self.module)
         self.embeddings, self.layers, self.head, self.exits = embeddings, layers, head, exits
         if shape.scale != 1.0:
@@ -168,7 +170,22 @@ class LocalModel:
 
     def hidden(self, batch: Batch) -> Tensor:
         """Last hidden states, [B, L, hidden]."""
+        if self.shape.architecture.decoder is not None:
+            return self._decoded(batch, self.shape.architecture.decoder.start)
         return self.body(self.embedded(batch), self.mask(batch))
+
+    def _decoded(self, batch: Batch, start: int) -> Tensor:
+        """Last hidden states of a decoder that reads the original text from `start` on, [B, L, hidden]."""
+        below, mask = self.shape.architecture.encoder_layers, self.mask(batch)
+        memory = self.embedded(batch)
+        for module in self.layers[:below]:
+            memory = module(memory, mask)
+        text = original(batch.ids, batch.positions, batch.targets) if self.shape.head.kind == "mlm" else batch.ids
+        states: Tensor = self.embeddings.decode(shifted(text, start))  # type: ignore[operator]
+        for module in self.layers[below:]:
+            # without a mask of their own its layers look back alone, and so at no padding
+            states = module(states, None, memory, mask)
+        return states
 
     def logits(self, batch: Batch) -> Tensor:
         """[P, vocabulary], [B * L, classes] or [B, classes]: one row for each entry of `batch.targets`."""
@@ -191,7 +208,7 @@ class LocalModel:
         if kind == "mean":
             states = states.mean(1) if batch.real is None else _mean(states, batch.real)
         elif self.shape.head.per_sample:
-            states = states[:, 0]
+            states = states[:, 0] if self.shape.architecture.decoder is None else _last(states, batch.real)
         else:
             states = states.flatten(0, 1)
             if batch.positions is not None:
@@ -248,61 +265,14 @@ def attention_mask(real: Tensor) -> Tensor:
     return real[:, None, None, :].expand(-1, 1, real.shape[1], -1)
 
 
+def _last(states: Tensor, real: Tensor | None) -> Tensor:
+    """The states at the last real token, [B, hidden]: there a decoder has read all that stands before it."""
+    if real is None:
+        return states[:, -1]
+    return states[torch.arange(len(states), device=states.device), real.sum(1) - 1]
+
+
 def _mean(states: Tensor, real: Tensor) -> Tensor:
     """Mean over the real tokens, [B, hidden]."""
     weights = real.to(states.dtype)[:, :, None]
     return (states * weights).sum(1) / weights.sum(1)
-
-
-def _modules(architecture: Architecture, depth: int) -> tuple[nn.Module, list[nn.Module]]:
-    """Embeddings and `depth` layers of `transformers`, on the meta device: nothing is allocated or initialised."""
-    a = architecture
-    with torch.device("meta"):
-        if a.family == "bert":
-            from transformers.models.bert import modeling_bert as bert
-            from transformers.models.bert.configuration_bert import BertConfig
-
-            config = BertConfig(  # type: ignore[call-arg]
-                vocab_size=a.vocabulary,
-                hidden_size=a.hidden,
-                num_hidden_layers=depth,
-                num_attention_heads=a.heads,  # their size follows from it; their number from the weights
-                intermediate_size=a.feed_forward,
-                max_position_embeddings=a.max_positions,
-                hidden_dropout_prob=a.dropout,
-                attention_probs_dropout_prob=a.dropout,
-                hidden_act=a.activation,
-                layer_norm_eps=a.norm_eps,
-                attn_implementation="sdpa",
-            )
-            layers: list[nn.Module] = [bert.BertLayer(config, i) for i in range(depth)]  # type: ignore[no-untyped-call]
-            return bert.BertEmbeddings(config), layers  # type: ignore[no-untyped-call]
-        from transformers.models.distilbert import modeling_distilbert as distilbert
-        from transformers.models.distilbert.configuration_distilbert import DistilBertConfig
-
-        light = DistilBertConfig(  # type: ignore[call-arg]
-            vocab_size=a.vocabulary,
-            dim=a.hidden,
-            n_layers=depth,
-            n_heads=a.heads,  # their size follows from it; their number from the weights
-            hidden_dim=a.feed_forward,
-            max_position_embeddings=a.max_positions,
-            dropout=a.dropout,
-            attention_dropout=a.dropout,
-            activation=a.activation,
-            attn_implementation="sdpa",
-        )
-        return distilbert.Embeddings(light), [distilbert.TransformerBlock(light) for _ in range(depth)]
-
-
-def _fill_buffers(module: nn.Module, device: torch.device) -> None:
-    """Position and token-type ids are constants that the meta device has left without values."""
-    for name, buffer in list(module.named_buffers()):
-        owner, _, leaf = name.rpartition(".")
-        if leaf == "position_ids":
-            value = torch.arange(buffer.shape[-1], device=device).expand(1, -1)
-        elif leaf == "token_type_ids":
-            value = torch.zeros(buffer.shape, dtype=torch.long, device=device)
-        else:
-            raise ValueError(f"buffer without a known value: {name}")
-        module.get_submodule(owner).register_buffer(leaf, value, persistent=False)

@@ -1,43 +1,30 @@
 """Checkpoints of `transformers`: read into groups, written from groups. Needs neither torch nor a model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from fedsim.errors import UserError, choose
+from fedsim.errors import UserError
+from fedsim.model import config
 from fedsim.model.architecture import Architecture, Head, Heads
 from fedsim.model.layout import FloatArray, Groups, Layout, layouts
 from fedsim.plan import EMBEDDINGS, HEAD, layer
 
-# transformers' configuration names, by family
-_SIZES = {
-    "bert": {
-        "vocabulary": "vocab_size",
-        "hidden": "hidden_size",
-        "layers": "num_hidden_layers",
-        "heads": "num_attention_heads",
-        "feed_forward": "intermediate_size",
-        "max_positions": "max_position_embeddings",
-        "dropout": "hidden_dropout_prob",
-        "activation": "hidden_act",
-        "norm_eps": "layer_norm_eps",
-    },
-    "distilbert": {
-        "vocabulary": "vocab_size",
-        "hidden": "dim",
-        "layers": "n_layers",
-        "heads": "n_heads",
-        "feed_forward": "hidden_dim",
-        "max_positions": "max_position_embeddings",
-        "dropout": "dropout",
-        "activation": "activation",
-    },
-}
 KEPT_HEADS = "kept_heads.json"
 """Beside a model whose attention heads were pruned: layer -> numbers of the heads that are left."""
-_LAYERS = {"bert": "encoder.layer", "distilbert": "transformer.layer"}
+_PREFIXES = {"bert": "bert", "distilbert": "distilbert", "bart": "model"}
+_LAYERS = {"bert": "encoder.layer", "distilbert": "transformer.layer", "bart": "encoder.layers"}
+_BART_EMBEDDINGS = {
+    "word_embeddings": "shared",
+    "encoder.positions": "encoder.embed_positions",
+    "encoder.LayerNorm": "encoder.layernorm_embedding",
+    "decoder.positions": "decoder.embed_positions",
+    "decoder.LayerNorm": "decoder.layernorm_embedding",
+}
+_ROW = "final_logits_bias"
+"""A vector that `transformers` keeps as a matrix of one row."""
 _OLD_NAMES = {"LayerNorm.gamma": "LayerNorm.weight", "LayerNorm.beta": "LayerNorm.bias"}
 _HEADS = {
     ("bert", "mlm"): {
@@ -52,9 +39,9 @@ _HEADS = {
         "bias": "vocab_projector.bias",
     },
     ("distilbert", "pooler"): {"dense": "pre_classifier", "classifier": "classifier"},
+    ("bart", "mlm"): {"bias": _ROW},
+    ("bart", "pooler"): {"dense": "classification_head.dense", "classifier": "classification_head.out_proj"},
 }
-_CLASSES = {"mlm": "ForMaskedLM", "pooler": "ForSequenceClassification"}
-_NAMES = {"bert": "Bert", "distilbert": "DistilBert"}
 
 
 def find(checkpoint: str, base: Path, key: str) -> Path:
@@ -87,33 +74,11 @@ def read_architecture(folder: Path, key: str) -> Architecture:
     """
     file = folder / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        stored = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise UserError(f"cannot be read: {error}", file=file, key=key) from error
-    family = config.get("model_type")
-    if family not in _SIZES:
-        raise UserError(f"model_type '{family}' is not supported; {choose(str(family), _SIZES)}", file=file, key=key)
-    missing = [
-        name for field, name in _SIZES[family].items() if name not in config and field in ("vocabulary", "hidden")
-    ]
-    if missing:
-        raise UserError(f"lacks {', '.join(missing)}", file=file, key=key)
-    defaults = Architecture(family, 0, 768, 12, 12, 3072, 512, 0.1)
-    sizes = {field: config.get(name, getattr(defaults, field)) for field, name in _SIZES[family].items()}
-    attention = config.get("attention_probs_dropout_prob", config.get("attention_dropout", sizes["dropout"]))
-    refused = {
-        "attention dropout other than that of hidden states": attention != sizes["dropout"],
-        "sinusoidal positions": config.get("sinusoidal_pos_embds", False),
-        "relative positions": config.get("position_embedding_type", "absolute") != "absolute",
-        "a decoder": config.get("is_decoder", False),
-        "token types other than 2": config.get("type_vocab_size", 2) != 2,
-    }
-    for what, present in refused.items():
-        if present:
-            raise UserError(f"the checkpoint has {what}, which is not supported", file=file, key=key)
-    return Architecture(
-        family=family, **sizes, kept_heads=_read_kept_heads(folder, sizes["layers"], sizes["heads"], key)
-    )
+    found = config.parse(stored, file, key)
+    return replace(found, kept_heads=_read_kept_heads(folder, found.layers, found.heads, key))
 
 
 def _read_kept_heads(folder: Path, layers: int, heads: int, key: str) -> Heads | None:
@@ -153,8 +118,11 @@ def read_groups(folder: Path, architecture: Architecture, head: Head, key: str) 
         raise UserError(f"cannot be read: {error}", file=file, key=key) from error
     for old, new in _OLD_NAMES.items():
         stored = {name.replace(old, new): value for name, value in stored.items()}
-    if not any(name.startswith(f"{architecture.family}.") for name in stored):
-        stored = {f"{architecture.family}.{name}": value for name, value in stored.items()}
+    prefix = _PREFIXES[architecture.family]
+    if not any(name.startswith(f"{prefix}.") for name in stored):
+        stored = {f"{prefix}.{name}": value for name, value in stored.items()}
+    if _ROW in stored:
+        stored[_ROW] = stored[_ROW].reshape(-1)
     groups: dict[str, FloatArray] = {}
     for group, layout in layouts(architecture, head).items():
         names = _full_names(architecture, head, group, layout)
@@ -175,8 +143,10 @@ def write(folder: Path, architecture: Architecture, head: Head, groups: Groups, 
     """Save as `save_pretrained` would: config.json and model.safetensors, opened by `AutoModel...from_pretrained`.
 
     `linear`, `mean` and `tokens` heads open with `AutoModelForTokenClassification`: for `linear` read the logits of
-    [CLS], for `mean` their mean over the tokens. Where attention heads were pruned, matrices are smaller than
-    config.json says, so that `from_pretrained` refuses them; kept_heads.json says which heads each layer has.
+    [CLS], for `mean` their mean over the tokens. For BART `transformers` has no such model: it opens with `AutoModel`,
+    and the head is the tensors `classifier.weight` and `classifier.bias` in the same file. Where attention heads were
+    pruned, matrices are smaller than config.json says, so that `from_pretrained` refuses them; kept_heads.json says
+    which heads each layer has.
     """
     from safetensors.numpy import save_file
 
@@ -188,43 +158,28 @@ def write(folder: Path, architecture: Architecture, head: Head, groups: Groups, 
     for group, layout in layouts(architecture, head).items():
         names = _full_names(architecture, head, group, layout)
         tensors |= {names[name]: np.ascontiguousarray(view) for name, view in layout.split(groups[group]).items()}
+    if _ROW in tensors:
+        tensors[_ROW] = tensors[_ROW][None]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     (folder / "config.json").write_text(
-        json.dumps(_config(architecture, head, labels), indent=2) + "\n", encoding="utf-8"
+        json.dumps(config.written(architecture, head, labels), indent=2) + "\n", encoding="utf-8"
     )
-
-
-def _config(architecture: Architecture, head: Head, labels: tuple[str, ...]) -> dict[str, Any]:
-    a = architecture
-    sizes = {name: getattr(a, field) for field, name in _SIZES[a.family].items()}
-    if a.family == "bert":
-        dropouts = {"attention_probs_dropout_prob": a.dropout, "classifier_dropout": a.dropout, "type_vocab_size": 2}
-    else:
-        dropouts = {"attention_dropout": a.dropout, "seq_classif_dropout": a.dropout}
-    names = labels or tuple(f"LABEL_{i}" for i in range(head.classes))
-    classes = (
-        {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}} if head.classes else {}
-    )
-    return {
-        "architectures": [_NAMES[a.family] + _CLASSES.get(head.kind, "ForTokenClassification")],
-        "model_type": a.family,
-        "dtype": "float32",
-        "pad_token_id": 0,
-        "tie_word_embeddings": True,
-        **sizes,
-        **dropouts,
-        **classes,
-    }
 
 
 def _full_names(architecture: Architecture, head: Head, group: str, layout: Layout) -> dict[str, str]:
     """Name in the group -> name in `transformers`' state dict."""
-    family = architecture.family
+    family, prefix = architecture.family, _PREFIXES[architecture.family]
+    if group == EMBEDDINGS and architecture.decoder is not None:
+        ends = {name: name.rpartition(".") for name, _ in layout.tensors}
+        return {name: f"{prefix}.{_BART_EMBEDDINGS[module]}.{leaf}" for name, (module, _, leaf) in ends.items()}
     if group == EMBEDDINGS:
-        return {name: f"{family}.embeddings.{name}" for name, _ in layout.tensors}
+        return {name: f"{prefix}.embeddings.{name}" for name, _ in layout.tensors}
     if group == HEAD:
         places = _HEADS.get((family, head.kind), {"classifier": "classifier"})
         parts = {name: name.partition(".") for name, _ in layout.tensors}
         return {name: places[first] + dot + rest for name, (first, dot, rest) in parts.items()}
     index = int(group.removeprefix(layer(0)[:-1]))
-    return {name: f"{family}.{_LAYERS[family]}.{index}.{name}" for name, _ in layout.tensors}
+    place = f"{_LAYERS[family]}.{index}"
+    if architecture.decodes(index):
+        place = f"decoder.layers.{index - architecture.encoder_layers}"
+    return {name: f"{prefix}.{place}.{name}" for name, _ in layout.tensors}

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from fedsim.methods.registry import kinds
 from fedsim.scenario.base import Key, Problem
 from fedsim.scenario.data import Data, DeclaredCorpus, QuantityPartition
 from fedsim.scenario.model import Model
@@ -23,12 +24,18 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
     for key, model in _models(scenario):
         yield from _model(scenario, key, model)
     for name, method in scenario.methods.items():
+        if not method.decoders and any(model.decodes for model in method.models(scenario.model)):
+            others = ", ".join(kind for kind, other in kinds().items() if other.decoders)
+            fault = f"trains encoders alone, and the model has a decoder (family: bart): take one of {others}"
+            yield Problem(("methods", name), fault)
+            continue
         for problem in method.world_problems(scenario):
             yield Problem(("methods", name, *problem.key), problem.message)
         model = method.model or scenario.model
         if model.checkpoint is None:
-            depth, width = method.depth_problems(model.layers), method.width_problems(model.heads, model.feed_forward)
-            for problem in (*depth, *width, *method.schedule_problems(scenario.phases, model.layers)):
+            layers, decoder_layers = model.depth
+            depth, width = method.depth_problems(layers), method.width_problems(model.heads, model.feed_forward)
+            for problem in (*depth, *width, *method.schedule_problems(scenario.phases, layers, decoder_layers)):
                 yield Problem(("methods", name, *problem.key), problem.message)
         for problem in method.phase_problems(scenario.phases):
             yield Problem(("methods", name, *problem.key), problem.message)

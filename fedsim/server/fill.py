@@ -6,7 +6,11 @@ from fedsim import rng
 from fedsim.methods.base import Fill
 from fedsim.model.layout import FloatArray, Groups, Layout, initialise
 
-_BRANCH_ENDS = ("attention.output.dense", "attention.out_lin", "output.dense", "ffn.lin2")
+_BRANCH_ENDS = (
+    *("attention.output.dense", "output.dense"),  # BERT
+    *("attention.out_lin", "ffn.lin2"),  # DistilBERT
+    *("self_attn.out_proj", "encoder_attn.out_proj", "fc2"),  # BART
+)
 
 
 def filled(fill: Fill, layout: Layout, groups: Groups, seed: int, *key: str | int) -> FloatArray:

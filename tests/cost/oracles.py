@@ -8,6 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
+    BartConfig,
+    BartForConditionalGeneration,
+    BartForSequenceClassification,
+    BartModel,
     BertConfig,
     BertForMaskedLM,
     BertForSequenceClassification,
@@ -20,7 +24,7 @@ from transformers import (
 from transformers.pytorch_utils import prune_linear_layer
 
 from fedsim.data.work import IntArray, Work
-from fedsim.model.architecture import Architecture, Head
+from fedsim.model.architecture import Architecture, Decoder, Head
 from fedsim.plan import Layers, Plan
 
 BERT_BASE = Architecture("bert", 30522, 768, 12, 12, 3072, 512, 0.1)
@@ -29,6 +33,8 @@ TINYBERT_6 = Architecture("bert", 30522, 768, 6, 12, 3072, 512, 0.1)
 TINYBERT_4 = Architecture("bert", 30522, 312, 4, 12, 1200, 512, 0.1)
 TINY = Architecture("bert", 211, 24, 3, 3, 40, 64, 0.1)
 TINY_DISTILBERT = Architecture("distilbert", 211, 24, 3, 3, 40, 64, 0.1)
+BART_BASE = Architecture("bart", 50265, 768, 12, 12, 3072, 1024, 0.1, decoder=Decoder(6))
+TINY_BART = Architecture("bart", 211, 24, 5, 3, 40, 64, 0.1, decoder=Decoder(2))
 PRUNED = replace(TINY, kept_heads=((0, 2), (0, 1, 2), (1,)))
 PRUNED_DISTILBERT = replace(TINY_DISTILBERT, kept_heads=((2,), (0, 1), (0, 1, 2)))
 NARROW = TINY.narrow(0.4)
@@ -70,6 +76,10 @@ class Reference:
     @property
     def embeddings(self) -> nn.Module:
         """The embedding block."""
+        if isinstance(self.encoder, BartModel):
+            sides = (self.encoder.encoder, self.encoder.decoder)
+            own = [part for side in sides for part in (side.embed_positions, side.layernorm_embedding)]
+            return nn.ModuleList([self.encoder.shared, *own])
         module = self.encoder.embeddings
         assert isinstance(module, nn.Module)
         return module
@@ -81,8 +91,9 @@ class Reference:
 
 def reference(architecture: Architecture, head: Head, depth: int, attention: str) -> Reference:
     """Build on the current device; `attention` is the `attn_implementation`."""
-    build = _bert if architecture.family == "bert" else _distilbert
-    made = build(architecture, head, depth, attention)
+    made = {"bert": _bert, "distilbert": _distilbert, "bart": _bart}[architecture.family](
+        architecture, head, depth, attention
+    )
     if architecture.kept_heads is not None:
         for index, layer in enumerate(made.layers):
             _keep_first(layer, architecture.attention_width(index), architecture.family)
@@ -166,6 +177,56 @@ def _distilbert(a: Architecture, head: Head, depth: int, attention: str) -> Refe
         )
     encoder = DistilBertModel(config)
     return _linear(encoder, list(encoder.transformer.layer), a, head)
+
+
+def _bart(a: Architecture, head: Head, depth: int, attention: str) -> Reference:
+    """The text is read by both sides; `depth` is that of the architecture, which says how many layers each side has."""
+    assert depth == a.layers
+    config = BartConfig(  # type: ignore[call-arg]
+        vocab_size=a.vocabulary,
+        d_model=a.hidden,
+        encoder_layers=a.encoder_layers,
+        decoder_layers=a.decoder_layers,
+        encoder_attention_heads=a.heads,
+        decoder_attention_heads=a.heads,
+        encoder_ffn_dim=a.feed_forward,
+        decoder_ffn_dim=a.feed_forward,
+        max_position_embeddings=a.max_positions,
+        dropout=a.dropout,
+        attention_dropout=a.dropout,
+        activation_dropout=a.dropout,
+        classifier_dropout=a.dropout,
+        num_labels=head.classes or 2,
+        use_cache=False,
+        attn_implementation=attention,
+    )
+    made: nn.Module
+    last: Callable[[Tensor], Tensor]
+    if head.kind == "mlm":
+        written = BartForConditionalGeneration(config)
+        # the bias in front of the vocabulary is a constant in transformers, and trained here
+        bias = nn.Parameter(torch.zeros(a.vocabulary))
+        written.final_logits_bias = bias  # type: ignore[assignment]
+        made, body, last = written, written.model, lambda states: written.lm_head(states) + bias
+    elif head.kind == "pooler":
+        labelled = BartForSequenceClassification(config)
+        made, body, last = labelled, labelled.model, labelled.classification_head
+    else:
+        body = BartModel(config)
+        linear = nn.Linear(a.hidden, head.classes)
+        made, last = nn.ModuleList([body, linear]), nn.Sequential(nn.Dropout(a.dropout), linear)
+
+    def logits(ids: Tensor, mask: Tensor | None, positions: Tensor) -> Tensor:
+        hidden: Tensor = body(ids, mask, decoder_input_ids=ids).last_hidden_state
+        if head.per_sample:
+            seen = hidden.mean(1) if head.kind == "mean" else hidden[:, -1]
+        else:
+            seen = hidden.flatten(0, 1)
+            seen = seen if positions.numel() == ids.numel() else seen[positions]
+        out: Tensor = last(seen)
+        return out
+
+    return Reference(body, [*body.encoder.layers, *body.decoder.layers], logits, nn.ModuleList([made]))
 
 
 def _at_positions(model: nn.Module, encoder: nn.Module, layers: list[nn.Module], head: nn.Module) -> Reference:

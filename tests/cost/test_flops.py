@@ -1,3 +1,4 @@
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +14,7 @@ from fedsim.model.local import Batch, LocalModel
 from fedsim.plan import Draw, Layers, Plan, full
 from fedsim.training.importance import gates
 from tests.cost.oracles import (
+    BART_BASE,
     BERT_BASE,
     DISTILBERT,
     HALF_BERT,
@@ -25,6 +27,7 @@ from tests.cost.oracles import (
     PRUNED_DISTILBERT,
     TAGS,
     TINY,
+    TINY_BART,
     TINY_DISTILBERT,
     TINYBERT_4,
     TINYBERT_6,
@@ -87,6 +90,26 @@ def check(architecture: Architecture, head: Head, cases: list[tuple[Plan, list[S
 SMALL = [(samples, length, masked) for samples in (1, 3) for length in (2, 7, 16) for masked in (1, 2)]
 
 
+@HEADS
+def test_every_plan_of_an_encoder_decoder_matches_the_dispatcher_exactly(head: Head) -> None:
+    sides = [plan(5, (0, 1, 2)), plan(5, (3, 4)), plan(5, (2, 3), head=True), plan(5, (0, 4))]
+    check(TINY_BART, head, [(one, [SMALL[i % len(SMALL)]]) for i, one in enumerate([*plans(5), *sides])])
+
+
+@pytest.mark.parametrize("slots", [(0, 4), (0, 1, 2, 3), (2, 3, 4), (0, 2, 4)])
+@pytest.mark.parametrize("head", [MLM, POOLER], ids=lambda head: head.kind)
+def test_every_plan_of_a_part_of_both_sides_matches(slots: tuple[int, ...], head: Head) -> None:
+    depth = len(slots)
+    local = TINY_BART.local(slots)
+    with torch.device("meta"):
+        model = reference(local, head, depth, "eager")
+    for i, one in enumerate(plans(depth)):
+        samples, length, masked = SMALL[i % len(SMALL)]
+        size = samples, length, positions_of(head, samples, length, masked)
+        price = flops(LocalShape.of(TINY_BART, head, replace(one, layers=Layers(slots))))
+        assert predicted(price, size) == counted(model, one, size), (one, size)
+
+
 FEWER_HEADS = pytest.mark.parametrize(
     "architecture", [PRUNED, PRUNED_DISTILBERT, NARROW], ids=["pruned_bert", "pruned_distilbert", "narrow"]
 )
@@ -108,7 +131,9 @@ PUBLISHED = [(samples, length, 20 * samples) for samples in (1, 8) for length in
 ALL_POSITIONS = (8, 128, 8 * 128)
 
 
-@pytest.mark.parametrize("architecture", [BERT_BASE, DISTILBERT, TINYBERT_4], ids=["bert", "distilbert", "tinybert"])
+@pytest.mark.parametrize(
+    "architecture", [BERT_BASE, DISTILBERT, TINYBERT_4, BART_BASE], ids=["bert", "distilbert", "tinybert", "bart"]
+)
 def test_published_sizes_match_at_every_length_and_batch(architecture: Architecture) -> None:
     depth = architecture.layers
     check(architecture, MLM, [(full(depth), [*PUBLISHED, ALL_POSITIONS])])
@@ -154,10 +179,11 @@ def test_every_plan_of_the_published_sizes_matches(architecture: Architecture, h
     check(architecture, head, [(one, [sizes[i % 7]]) for i, one in enumerate(plans(architecture.layers))])
 
 
-@pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT], ids=["bert", "distilbert"])
+@pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT, TINY_BART], ids=["bert", "distilbert", "bart"])
 def test_the_local_model_that_clients_train_costs_the_same(architecture: Architecture) -> None:
     samples, length, masked = size = (3, 7, 5)
-    for one in (full(3), plan(3, (1,), head=True), plan(3, head=True)):
+    depth = architecture.layers
+    for one in (full(depth), plan(depth, (1,), head=True), plan(depth, head=True), plan(depth, (depth - 1,))):
         shape = LocalShape.of(architecture, MLM, one)
         with FakeTensorMode(), sdpa_kernel(SDPBackend.MATH):
             model = LocalModel(shape)
@@ -190,6 +216,18 @@ def test_closed_forms_of_bert_base() -> None:
     untrained = flops(LocalShape(BERT_BASE, MLM, 12))
     assert untrained.forward == whole.forward
     assert untrained.backward == untrained.backward + untrained.backward
+
+
+def test_closed_forms_of_bart_base() -> None:
+    h, f, vocabulary = 768, 3072, 50265
+    whole = flops(LocalShape.of(BART_BASE, MLM, full(12)))
+    assert whole.forward.token == 6 * (8 * h * h + 4 * h * f) + 6 * (16 * h * h + 4 * h * f)
+    assert whole.forward.squared_token == 6 * 4 * h + 6 * 8 * h
+    assert whole.forward.position == 2 * h * vocabulary
+    assert whole.backward == whole.forward + whole.forward
+    # of a decoder alone, keys and values of the encoder's states have no gradient to hand down
+    decoder = flops(LocalShape.of(BART_BASE, MLM, plan(12, tuple(range(6, 12)))))
+    assert decoder.backward.token == 2 * 6 * (16 * h * h + 4 * h * f) - 3 * 2 * h * h - 6 * 2 * 2 * h * h
 
 
 FEDBT_SCHEDULE = [0, 0, 0, 1, 2]

@@ -10,7 +10,7 @@ from fedsim.cost.memory import Polynomial, activation_bytes, peak_bytes, saved_b
 from fedsim.cost.parameters import local_size, trained_size
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.local import Batch, LocalModel
-from fedsim.plan import Plan, full
+from fedsim.plan import Layers, Plan, full
 from fedsim.scenario.phases import Optimizer
 from fedsim.training.importance import gates
 from tests.cost.oracles import (
@@ -24,6 +24,7 @@ from tests.cost.oracles import (
     PRUNED_DISTILBERT,
     TAGS,
     TINY,
+    TINY_BART,
     TINY_DISTILBERT,
     plan,
     positions_of,
@@ -87,6 +88,20 @@ PLANS = [
 def test_prediction_is_what_real_training_saves(architecture: Architecture, head: Head, dropout: float) -> None:
     for one in PLANS if head is MLM else PLANS[:4]:
         shape = LocalShape.of(replace(architecture, dropout=dropout), head, one)
+        model = real_model(shape)
+        for samples, length, masked in ((1, 9, 3), (4, 17, 11)):
+            size = samples, length, positions_of(head, samples, length, masked)
+            assert at(activation_bytes(shape), *size) == really_saved(model, real_batch(head, size)), (one, size)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, MEAN, TAGS], ids=lambda head: head.kind)
+def test_prediction_is_what_training_an_encoder_decoder_saves(head: Head, dropout: float) -> None:
+    a = replace(TINY_BART, dropout=dropout)
+    cases = [(full(5), None), (plan(2, (1,), head=True), (0, 4)), (plan(3, (0, 1, 2), head=True), (0, 3, 4))]
+    for one, slots in cases if head is MLM else cases[:2]:
+        chosen = one if slots is None else replace(one, layers=Layers(slots))
+        shape = LocalShape.of(a, head, chosen)
         model = real_model(shape)
         for samples, length, masked in ((1, 9, 3), (4, 17, 11)):
             size = samples, length, positions_of(head, samples, length, masked)

@@ -8,6 +8,7 @@ from fedsim.cost.parameters import Size, group_bytes, group_sizes, local_size, t
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.plan import full
 from tests.cost.oracles import (
+    BART_BASE,
     BERT_BASE,
     DISTILBERT,
     LINEAR,
@@ -18,6 +19,7 @@ from tests.cost.oracles import (
     PRUNED_DISTILBERT,
     TAGS,
     TINY,
+    TINY_BART,
     TINY_DISTILBERT,
     TINYBERT_4,
     TINYBERT_6,
@@ -34,8 +36,8 @@ def whole(architecture: Architecture, head: Head) -> Size:
 
 @pytest.mark.parametrize(
     "architecture",
-    [BERT_BASE, TINYBERT_6, TINYBERT_4, DISTILBERT, TINY, TINY_DISTILBERT],
-    ids=["bert", "tinybert6", "tinybert4", "distilbert", "tiny", "tiny_distilbert"],
+    [BERT_BASE, TINYBERT_6, TINYBERT_4, DISTILBERT, TINY, TINY_DISTILBERT, BART_BASE, TINY_BART],
+    ids=["bert", "tinybert6", "tinybert4", "distilbert", "tiny", "tiny_distilbert", "bart", "tiny_bart"],
 )
 @pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, TAGS], ids=lambda head: head.kind)
 def test_groups_match_transformers(architecture: Architecture, head: Head) -> None:

@@ -37,5 +37,10 @@ def test_unigrams_are_smoothed_counts_of_the_samples_that_are_asked_for() -> Non
     np.testing.assert_allclose(logs, [math.log(n / 12) for n in expected])
 
 
+def test_where_the_whole_text_is_predicted_its_ends_count() -> None:
+    logs = unigram(tokens([1, 5, 5, 2], [1, 5, 6, 0, 2]), np.array([0, 1]), whole=True)
+    np.testing.assert_allclose(logs, [math.log(n / 16) for n in [1, 3, 3, 1, 1, 4, 2, 1]])
+
+
 def test_without_a_sample_all_tokens_are_alike() -> None:
     np.testing.assert_allclose(unigram(tokens([1, 5, 2]), np.zeros(0, np.int64)), np.full(8, -math.log(8)))

@@ -58,6 +58,33 @@ OBJECTIVES = {
 }
 
 
+def test_the_whole_text_is_predicted_hidden_or_not() -> None:
+    wanted = Examples(tokens(), Objective("mlm", all_positions=True, whole=True))
+    hidden = Examples(tokens(), Objective("mlm"))
+    batch, masked = (examples.batch(SAMPLES, WIDTH, rng.stream(2, "masks")) for examples in (wanted, hidden))
+    assert np.array_equal(batch.ids, masked.ids)  # what the encoder sees is the same
+    rows = batch.targets.reshape(batch.ids.shape)
+    for i, length in enumerate(LENGTHS):
+        assert np.array_equal(rows[i, :length], tokens().ids[i])
+        assert (rows[i, length:] == IGNORED).all()
+    assert masked.positions is not None
+    assert np.array_equal(batch.targets[masked.positions], masked.targets)
+    assert work_positions(wanted) == batch.ids.size == len(batch.targets)
+
+
+def test_given_targets_are_part_of_the_whole_text() -> None:
+    ids = tokens().ids
+    given = Ragged(np.where(np.arange(len(ids.values)) % 5 == 2, 7, IGNORED).astype(np.int32), ids.offsets)
+    examples = Examples(replace(tokens(), targets=given), Objective("mlm", all_positions=True, whole=True))
+    rows = examples.batch(SAMPLES, WIDTH, rng.stream(2, "masks")).targets.reshape(4, -1)
+    for i, length in enumerate(LENGTHS):
+        assert np.array_equal(rows[i, :length], np.where(given[i] != IGNORED, given[i], ids[i]))
+
+
+def work_positions(examples: Examples) -> int:
+    return int(as_work(measure(LENGTHS, examples.counts(SAMPLES), [SAMPLES], WIDTH)[None]).positions[0])
+
+
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_fixed_padding_gives_the_same_loss_and_more_tokens(name: str) -> None:
     objective, head = OBJECTIVES[name]
