@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 from fedsim.report import frames
 from fedsim.report.frames import COSTS, SECONDS, By
-from fedsim.report.style import COLOURS, GRID, INK, LINES, MARKERS, best_unit, blank, categories, dress, legend_above
+from fedsim.report.style import (
+    BACKGROUND,
+    INK,
+    LABELS,
+    best_unit,
+    blank,
+    categories,
+    draw_baseline,
+    dress,
+    legend_above,
+    styles,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,22 +29,23 @@ _LEG_COLOURS = {
     **{"download_s": "#56B4E9", "compute_s": "#BBBBBB", "exchange_s": "#009E73", "server_s": "#CC79A7"},
     **{"wait_s": "#F0E442", "upload_s": "#E69F00"},
 }
-_LABELS = {
-    "mlm_loss": "MLM loss, nats",
-    "unigram_loss": "word frequencies",
-    "majority_accuracy": "most frequent class",
-    "span_f1": "span F1",
-}
-_BASELINES = {"mlm_loss": "unigram_loss", "accuracy": "majority_accuracy"}
+AT_ONCE = 7
+"""Methods whose lines are told apart in one plot."""
+ROW = 4
+"""Methods that are picked out in one plot where there are more."""
 
 
 def quality_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops", "time")) -> "Figure":
     """Every headline metric against every cost; dotted: what is reached without any model.
 
+    Of more than seven methods the last phase's metric alone, a few methods a row, before all others in grey.
+
     Raises:
         UserError: The run has no evaluations, or matplotlib is not installed (as for every figure).
     """
     pairs = frames.headline(run)
+    if len(run.methods) > AT_ONCE:
+        return _quality_in_rows(run, pairs[-1], costs)
     figure = blank(3.3 * len(costs), 2.4 * len(pairs) + 0.5)
     grid = figure.subplots(len(pairs), len(costs), squeeze=False, sharey="row")
     for row, pair in zip(grid, pairs, strict=True):
@@ -41,7 +53,20 @@ def quality_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops", "time
             _quality(axes, run, pair, cost)
         for axes in row[1:]:
             axes.set_ylabel("")
-    legend_above(figure, _styles(run))
+    legend_above(figure, styles(run.methods))
+    return figure
+
+
+def _quality_in_rows(run: "Run", pair: tuple[str, str], costs: Sequence[str]) -> "Figure":
+    methods = list(run.methods)
+    rows = [methods[first : first + ROW] for first in range(0, len(methods), ROW)]
+    figure = blank(3.3 * len(costs) + 1.6, 1.9 * len(rows) + 0.4)
+    grid = figure.subplots(len(rows), len(costs), squeeze=False, sharex="col", sharey=True)
+    for index, (line, chosen) in enumerate(zip(grid, rows, strict=True)):
+        for axes, cost in zip(line, costs, strict=True):
+            _quality(axes, run, pair, cost, chosen, named=index == 0 and cost == costs[-1])
+            axes.label_outer()
+        line[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     return figure
 
 
@@ -56,7 +81,7 @@ def straggler_figure(run: "Run") -> "Figure":
         _late(row[2], run, by)
         for axes in row[1:]:
             axes.set_yticklabels([])
-    legend_above(figure, _styles(run))
+    legend_above(figure, styles(run.methods))
     return figure
 
 
@@ -64,7 +89,7 @@ def traffic_figure(run: "Run") -> "Figure":
     """Bytes each way by round."""
     figure = blank(10.0, 2.9)
     for axes, way in zip(figure.subplots(1, 2, sharey=True), ("download", "upload"), strict=True):
-        for method, style in _styles(run).items():
+        for method, style in styles(run.methods).items():
             rounds = run.rounds[run.rounds["method"] == method]
             axes.plot(rounds["round"] + 1, rounds[f"{way}_bytes"] / 1e6, **style)
         dress(axes, "round", f"{way} of the cohort, MB")
@@ -75,7 +100,7 @@ def traffic_figure(run: "Run") -> "Figure":
             )
         axes.set_ylim(bottom=0)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    legend_above(figure, _styles(run))
+    legend_above(figure, styles(run.methods))
     return figure
 
 
@@ -92,7 +117,7 @@ def waste_figure(run: "Run") -> "Figure":
     categories(axes, list(table.columns))
     dress(axes, "wasted, % of what the method spent", "", grid="x")
     axes.margins(x=0.15)
-    legend_above(figure, _styles(run))
+    legend_above(figure, styles(run.methods))
     return figure
 
 
@@ -125,7 +150,7 @@ def memory_figure(run: "Run", limits: Mapping[str, int]) -> "Figure":
     categories(axes, [str(phase) for phase in table.index])
     dress(axes, "peak memory of the most demanding trip, MB", "", grid="x")
     axes.margins(x=0.08)
-    legend_above(figure, _styles(run))
+    legend_above(figure, styles(run.methods))
     return figure
 
 
@@ -148,49 +173,27 @@ def overview_figure(run: "Run") -> "Figure":
         second.tick_params(labelleft=False)
     _trip_boxes(figure.add_subplot(grid[: len(pairs), 2]), run, "network")
     _late(figure.add_subplot(grid[len(pairs) :, 2]), run, "network")
-    legend_above(figure, _styles(run))
+    legend_above(figure, styles(run.methods))
     return figure
 
 
-def tradeoff_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops")) -> "Figure":
-    """What every method reached in the end against what it had spent; the line joins those that no other one beats.
-
-    Raises:
-        UserError: The run has no evaluations.
-    """
-    phase, metric = frames.headline(run)[-1]
-    table = frames.final(run, phase, metric)
-    figure = blank(5.0 * len(costs), 4.2)
-    for axes, cost in zip(figure.subplots(1, len(costs), sharey=True, squeeze=False)[0], costs, strict=True):
-        size, unit = best_unit(COSTS[cost].units, float(table[cost].max()))
-        best = frames.front(table, cost, metric)
-        axes.plot(best[cost] / size, best["value"], color=GRID, linewidth=4, zorder=0)
-        for method, style in _styles(run).items():
-            x, y = float(table.loc[method, cost]) / size, float(table.loc[method, "value"])  # type: ignore[arg-type]
-            axes.plot(x, y, **{**style, "markersize": 6})
-            axes.annotate(method, (x, y), xytext=(5, 3), textcoords="offset points", fontsize=7.5, color=INK)
-        dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
-        axes.set_xlim(left=0)
-        axes.margins(x=0.12)
-    return figure
-
-
-def _quality(axes: "Axes", run: "Run", pair: tuple[str, str], cost: str) -> None:
+def _quality(
+    axes: "Axes",
+    run: "Run",
+    pair: tuple[str, str],
+    cost: str,
+    chosen: Sequence[str] | None = None,
+    named: bool = True,
+) -> None:
     phase, metric = pair
     points = frames.curve(run, phase, metric, cost)
     size, unit = best_unit(COSTS[cost].units, float(points["cost"].max()))
-    for method, style in _styles(run).items():
+    looks = styles(run.methods if chosen is None else chosen)
+    for method in run.methods:
         own = points[points["method"] == method]
-        axes.plot(own["cost"] / size, own["value"], **style)
-    baseline = _BASELINES.get(metric, "")
-    known = run.evals[(run.evals["phase"] == phase) & (run.evals["metric"] == baseline)]["value"]
-    if len(known):
-        axes.axhline(known.iloc[-1], color=INK, linestyle=":", linewidth=1)
-        axes.annotate(
-            _LABELS[baseline], (0.99, known.iloc[-1]), xycoords=("axes fraction", "data"), xytext=(0, 2),
-            textcoords="offset points", ha="right", va="bottom", fontsize=8, color=INK,
-        )  # fmt: skip
-    dress(axes, f"{COSTS[cost].label}, {unit}", _LABELS.get(metric, metric))
+        axes.plot(own["cost"] / size, own["value"], **looks.get(method, BACKGROUND))
+    draw_baseline(axes, run, pair, named)
+    dress(axes, f"{COSTS[cost].label}, {unit}", LABELS.get(metric, metric))
     axes.set_xlim(left=0)
 
 
@@ -247,10 +250,10 @@ def _bars(
     groups: "Sequence[str] | pd.Index[Any]", methods: "Sequence[str] | pd.Index[Any]", run: "Run"
 ) -> Iterator[tuple[str, float, str, dict[str, Any]]]:
     """Group, place on the axis, method and its style: one a bar, the methods of a group side by side."""
-    styles = _styles(run)
+    looks = styles(run.methods)
     for i, group in enumerate(groups):
         for j, method in enumerate(methods):
-            yield str(group), i + 0.8 * ((j + 0.5) / len(methods) - 0.5), str(method), styles[str(method)]
+            yield str(group), i + 0.8 * ((j + 0.5) / len(methods) - 0.5), str(method), looks[str(method)]
 
 
 def _thick(methods: "Sequence[str] | pd.Index[Any]") -> float:
@@ -261,18 +264,3 @@ def _levels(table: "pd.DataFrame") -> tuple[list[str], list[str]]:
     """Classes and methods of a table of trip times, each once, in its order."""
     classes, methods = zip(*table.index, strict=True)
     return list(dict.fromkeys(classes)), list(dict.fromkeys(methods))
-
-
-def _styles(run: "Run") -> dict[str, dict[str, Any]]:
-    """Colour and marker of every method, by its place in the scenario: the same in every figure of a run."""
-    return {
-        method: {
-            "label": method,
-            "color": COLOURS[i % len(COLOURS)],
-            "marker": MARKERS[i % len(MARKERS)],
-            "linestyle": LINES[i // len(COLOURS) % len(LINES)],
-            "markersize": 4,
-            "linewidth": 1.6,
-        }
-        for i, method in enumerate(run.methods)
-    }

@@ -25,7 +25,8 @@ def draw(run: Path) -> list[Path]:
     Raises:
         UserError: nothing was evaluated.
     """
-    from fedsim.report.figures import quality_figure, tradeoff_figure
+    from fedsim.report.figures import quality_figure
+    from fedsim.report.tradeoff import tradeoff_figure
     from fedsim.trace.reader import read_run
 
     read, files = read_run(run), []

@@ -4,7 +4,7 @@ The colours are those of Okabe and Ito (2008), which any colour vision tells apa
 belong to nobody: pyplot is not used, and no setting of matplotlib is changed.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fedsim.errors import UserError
@@ -14,11 +14,23 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from fedsim.trace.reader import Run
+
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^DvPX"
 LINES = ("-", "--", "-.", ":")
 """The next one where colours begin again."""
 INK, GRID = "#444444", "#E4E4E4"
+BACKGROUND: Mapping[str, Any] = {"color": "#D0D0D0", "linewidth": 1.0, "zorder": 1}
+"""Lines that are there to compare with."""
+LABELS = {
+    "mlm_loss": "MLM loss, nats",
+    "unigram_loss": "word frequencies",
+    "majority_accuracy": "most frequent class",
+    "span_f1": "span F1",
+}
+"""Metrics in words."""
+_BASELINES = {"mlm_loss": "unigram_loss", "accuracy": "majority_accuracy"}
 
 
 def best_unit(units: Units, largest: float) -> tuple[float, str]:
@@ -57,9 +69,40 @@ def categories(axes: "Axes", names: Sequence[str]) -> None:
     axes.set_ylim(len(names) - 0.5, -0.5)
 
 
+def styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and line of every method by its place: the same in every figure of a run."""
+    return {
+        method: {
+            "label": method,
+            "color": COLOURS[i % len(COLOURS)],
+            "marker": MARKERS[i % len(MARKERS)],
+            "linestyle": LINES[i // len(COLOURS) % len(LINES)],
+            "markersize": 4,
+            "linewidth": 1.6,
+        }
+        for i, method in enumerate(methods)
+    }
+
+
+def draw_baseline(axes: "Axes", run: "Run", pair: tuple[str, str], named: bool = True) -> None:
+    """A dotted line where (phase, metric) is without any model, if that is known; with its name or not."""
+    phase, metric = pair
+    baseline = _BASELINES.get(metric, "")
+    known = run.evals[(run.evals["phase"] == phase) & (run.evals["metric"] == baseline)]["value"]
+    if len(known):
+        axes.axhline(known.iloc[-1], color=INK, linestyle=":", linewidth=1)
+    if len(known) and named:
+        axes.annotate(
+            LABELS[baseline], (0.99, known.iloc[-1]), xycoords=("axes fraction", "data"), xytext=(0, 2),
+            textcoords="offset points", ha="right", va="bottom", fontsize=8, color=INK,
+        )  # fmt: skip
+
+
 def legend_above(figure: "Figure", styles: Mapping[str, Mapping[str, Any]]) -> None:
-    """One legend for all plots of a figure."""
+    """One legend for all plots of a figure, in as many columns as its width has room for."""
     from matplotlib.lines import Line2D
 
     handles = [Line2D([], [], **{**style, "markersize": 6}) for style in styles.values()]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 7), frameon=False, fontsize=10)
+    widest = 0.6 + 0.085 * max(map(len, styles))  # inches: a line, a gap, and letters of 10 points
+    columns = max(1, min(len(handles), int(figure.bbox.width / figure.dpi / widest)))
+    figure.legend(handles=handles, loc="outside upper center", ncols=columns, frameon=False, fontsize=10)

@@ -38,6 +38,19 @@ def run(**replaced: pd.DataFrame) -> Run:
     return Run(Path("a-run"), methods, methods, **{**frames, "events": _table("events"), **replaced})
 
 
+def many(count: int) -> Run:
+    """A run of so many methods that reached much the same."""
+    evals = []
+    for i in range(count):
+        spent = (1 + i % 4) * 1_000_000
+        evals += [_eval(f"method-{i}", "finetune", 1, "accuracy", 0.5 + 0.001 * i, spent)]
+        evals += [_eval(f"method-{i}", "finetune", 2, "accuracy", 0.6 + 0.001 * i, 2 * spent)]
+        evals += [_eval(f"method-{i}", "finetune", 2, "majority_accuracy", 0.45, 2 * spent)]
+    methods = {"methods": {f"method-{i}": None for i in range(count)}}
+    frames = {name: _table(name) for name in ("trips", "rounds", "stages", "lessons", "events")}
+    return Run(Path("many"), methods, methods, **frames, evals=_table("evals", *evals))
+
+
 def no_evals() -> pd.DataFrame:
     """What a run in price mode has evaluated."""
     return _table("evals")

@@ -1,13 +1,11 @@
 import io
 import sys
-from types import SimpleNamespace
 
-import matplotlib.colors
 import pytest
 from matplotlib.figure import Figure
 
 from fedsim.errors import UserError
-from fedsim.report import figures, frames
+from fedsim.report import figures
 
 from . import runs
 
@@ -70,14 +68,6 @@ def test_the_overview_fits_one_page_width() -> None:
     assert figure.get_size_inches().tolist() == [9.6, 5.3]
 
 
-def test_methods_look_the_same_in_every_figure_and_differ_without_colour() -> None:
-    styles = figures._styles(RUN)
-    for look in ("color", "marker"):
-        assert len({style[look] for style in styles.values()}) == len(RUN.methods)
-    shades = [matplotlib.colors.rgb_to_hsv(matplotlib.colors.to_rgb(style["color"]))[0] for style in styles.values()]
-    assert min(abs(a - b) for i, a in enumerate(shades) for b in shades[:i]) > 0.1
-
-
 def test_without_matplotlib_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UserError, match=r"pip install 'fedsim-ray\[notebooks\]'"):
@@ -93,13 +83,15 @@ def test_price_runs_have_no_quality_but_all_other_figures() -> None:
         drawn(draw(priced))
 
 
-def test_the_tradeoff_names_every_method_and_joins_the_unbeaten() -> None:
-    for axes in drawn(figures.tradeoff_figure(RUN)).axes:
-        assert {text.get_text() for text in axes.texts} == set(RUN.methods)
-        table = frames.final(RUN, *frames.headline(RUN)[-1])
-        assert len(axes.lines) == 1 + len(table)
-
-
-def test_more_methods_than_colours_differ_in_their_lines() -> None:
-    styles = figures._styles(SimpleNamespace(methods=[f"m{i}" for i in range(20)]))  # type: ignore[arg-type]
-    assert len({(style["color"], style["linestyle"]) for style in styles.values()}) == 20
+def test_many_methods_are_picked_out_row_by_row_before_the_others() -> None:
+    many = runs.many(9)
+    figure = drawn(figures.quality_figure(many))
+    assert len(figure.axes) == 9  # rows of four, four and one; three costs
+    for index, axes in enumerate(figure.axes):
+        coloured = [line for line in axes.lines if line.get_marker() != "None"]
+        assert [line.get_label() for line in coloured] == list(many.methods)[4 * (index // 3) :][:4]
+        assert len([line for line in axes.lines if line.get_linestyle() == "-"]) == 9
+    assert [axes.get_legend() is not None for axes in figure.axes] == [False, False, True] * 3
+    assert [[text.get_text() for text in axes.texts] for axes in figure.axes] == [
+        [], [], ["most frequent class"], *[[]] * 6,
+    ]  # fmt: skip
