@@ -22,6 +22,7 @@ from fedsim.plan_costs import PlanCosts
 from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn
 from fedsim.server.parameters import GlobalModel, Pools
 from fedsim.store import checkpoint
+from fedsim.store.atomic import Array
 from fedsim.store.checkpoint import CheckpointState
 from fedsim.store.client_state import ClientStore
 from fedsim.totals import Totals
@@ -44,6 +45,7 @@ class Account:
         self._trace = TraceWriter(folder, method)
         self._saved_round = -1
         self._before: np.typing.NDArray[np.int32] | None = None
+        self._superseded = 0
 
     @property
     def trace_sha256(self) -> str:
@@ -193,7 +195,7 @@ class Account:
         if state.round == self._saved_round:
             return
         self._trace.flush()
-        arrays = {f"group/{name}": values for name, values in state.model.groups.items()}
+        arrays: dict[str, Array] = {f"group/{name}": values for name, values in state.model.groups.items()}
         arrays |= {f"server/{name}": values for name, values in state.server.items()}
         meta = {
             "now_s": state.now_s,
@@ -205,11 +207,23 @@ class Account:
         }
         if state.importance is not None:
             arrays["importance"] = state.importance
-        tables = {"pools": state.pools.held, "windows": state.pools.windows, "kept": state.kept}
-        checkpoint.save(self._checkpoints, CheckpointState(state.round, {**arrays, **tables}, meta))
-        if self._before is not None and (state.kept >= 0).any():
-            self._clients.prune(self._before, state.round - 1)
-        self._before, self._saved_round = state.kept.copy(), state.round
+        arrays |= {f"pools/{name}": values for name, values in state.pools.tables.items()}
+        left = np.flatnonzero(state.kept >= 0)
+        arrays |= {"kept/places": left, "kept/rounds": state.kept[left]}
+        checkpoint.save(self._checkpoints, CheckpointState(state.round, arrays, meta))
+        self._tidy(state, len(left))
+        self._saved_round = state.round
+
+    def _tidy(self, state: State, clients: int) -> None:
+        """Remove what clients have left and no checkpoint counts on; not more often than a tenth of it is such."""
+        before, self._before = self._before, state.kept.copy() if clients else None
+        if before is None:
+            return
+        fresh = int(((state.kept != before) & (before >= 0)).sum())
+        self._superseded += fresh
+        if 10 * self._superseded >= clients:
+            self._clients.prune(before, state.round - 1)
+            self._superseded = fresh
 
     def restore(self, state: State, layouts_after: Callable[[int, Heads | None], dict[str, Layout]]) -> tuple[str, ...]:
         """Go back to the newest checkpoint, or to the start where there is none; returns notes for the user.
@@ -223,17 +237,17 @@ class Account:
         notes = self._trace.restore(None if stored is None else stored.meta["trace"])
         if stored is None:
             return notes
-        groups, state.server = (
+        groups, state.server, pools = (
             {name.removeprefix(kind): a for name, a in stored.arrays.items() if name.startswith(kind)}
-            for kind in ("group/", "server/")
+            for kind in ("group/", "server/", "pools/")
         )
         kept = stored.meta["kept_heads"]
         heads = None if kept is None else tuple(map(tuple, kept))
         layouts = layouts_after(stored.round, heads)
         state.model = GlobalModel(layouts, groups, dict(stored.meta["versions"]), heads)
         state.importance = stored.arrays.get("importance")
-        state.pools = Pools(stored.arrays["pools"], stored.arrays["windows"])
-        state.kept = stored.arrays["kept"]
+        state.pools = Pools.of(pools, len(state.kept) - 1)
+        state.kept[stored.arrays["kept/places"]] = stored.arrays["kept/rounds"]
         state.round, state.now_s, state.quality = stored.round, stored.meta["now_s"], dict(stored.meta["quality"])
         self.totals, self.started = Totals(**stored.meta["totals"]), True
         self._saved_round, self._before = stored.round, state.kept.copy()

@@ -10,6 +10,7 @@ from fedsim.account import Account
 from fedsim.clock import shared, synchronous
 from fedsim.clock.trips import Outcome, Trips
 from fedsim.cohorts import Cohorts
+from fedsim.data.work import IntArray
 from fedsim.dispatch import Dispatch
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import ClientReport
@@ -29,6 +30,7 @@ from fedsim.server.parameters import GlobalModel
 from fedsim.server.prune import prune
 from fedsim.server.step import begin, step
 from fedsim.start import initial_head
+from fedsim.store.checkpoint import Spacing
 from fedsim.teaching import Teaching
 
 Quality = tuple[dict[str, float], int]
@@ -58,6 +60,7 @@ class MethodRun:
         self.account, self.state, self.observer = account, state, observer
         method = prepared.method
         self.server = method.server if isinstance(method, Federated) else Server()
+        self._spacing = Spacing()
 
     @property
     def rounds(self) -> int:
@@ -114,14 +117,14 @@ class MethodRun:
         except FedsimError as error:
             raise FedsimError(f"{self.name}, round {turn.round}: {error}") from error
         self.downlink.publish(model, changed, server)
-        kept = state.kept.copy()
-        kept[self.dispatch.stateful(turn, cohort, useful)] = turn.round
-        tested = self._evaluate(turn.goal, model, kept) if self._due(turn) else []
+        stateful = self.dispatch.stateful(turn, cohort, useful)
+        tested = self._evaluate(turn.goal, model, _left(state.kept, stateful, turn.round)) if self._due(turn) else []
         with uninterrupted():
             fetched = np.flatnonzero(trips.downloaded & (cohort.clients != CENTRAL))
             windows = cohort.windows[fetched]
             state.pools.download(cohort.clients[fetched], cohort.needed[fetched], begun.current(), windows)
-            state.model, state.server, state.kept = model, server, kept
+            state.model, state.server = model, server
+            state.kept[stateful] = turn.round
             state.now_s, state.round = trips.closed_s, turn.round + 1
             if trained.importance is not None:
                 state.importance = trained.importance + (0 if state.importance is None else state.importance)
@@ -200,8 +203,11 @@ class MethodRun:
         self.account.event("round", turn.round, turn.stage.label, seconds)
         self.account.seal(turn.round)
         every = self.world.scenario.outputs.checkpoint_every_rounds
-        if self.state.round % every == 0 or self.state.round == self.rounds:
-            self.account.checkpoint(self.state)
+        last, due = self.state.round == self.rounds, self.state.round % every == 0
+        # rounds that are only priced take milliseconds: saving them takes longer than playing them again
+        if last or (due and (self.engine is not None or self._spacing.due)):
+            with self._spacing:
+                self.account.checkpoint(self.state)
 
     def _report(self, turn: Turn, cohort: int, completed: int, loss: float | None, tested: bool) -> None:
         totals, state = self.account.totals, self.state
@@ -243,6 +249,13 @@ class MethodRun:
         for metrics, samples in tested:
             self.state.quality |= {f"{goal.name}/{metric}": value for metric, value in metrics.items()}
             self.account.evaluation(goal.name, round_, self.state.now_s, metrics, samples)
+
+
+def _left(kept: np.typing.NDArray[np.int32], stateful: IntArray, round_: int) -> np.typing.NDArray[np.int32]:
+    """As `State.kept` will be once the round is committed."""
+    after = kept.copy()
+    after[stateful] = round_
+    return after
 
 
 def _judged(trips: Trips, cohort: Cohort, reports: Mapping[int, ClientReport]) -> Trips:

@@ -161,7 +161,7 @@ def resumed(folder: Path) -> Request:
 def _initial_state(world: World, item: Prepared) -> State:
     clients = world.scenario.fleet.clients
     model = GlobalModel(item.layouts_after(0), {})
-    return State(model, Pools.empty(clients, len(model.layouts)), np.full(clients + 1, -1, np.int32))
+    return State(model, Pools(clients, len(model.layouts)), np.full(clients + 1, -1, np.int32))
 
 
 def _save_model(world: World, item: Prepared, state: State, folder: Path) -> None:

@@ -99,7 +99,7 @@ def _demand(world: World, item: Prepared, costs: PlanCosts, phase: Phase, client
     total_s, able = np.zeros(len(memory)), np.ones(len(memory), np.bool_)
     for turn, rounds in _turns(asked):
         model = GlobalModel(item.layouts(phase, turn.stage), {})
-        cohort = cohorts.pick(turn, model, Pools.empty(world.scenario.fleet.clients, len(model.names)))
+        cohort = cohorts.pick(turn, model, Pools(world.scenario.fleet.clients, len(model.names)))
         memory = np.maximum(memory, cohort.prices.memory_bytes)
         total_s += rounds * durations(cohort.prices, cohort.devices).total_s
         able &= cohort.devices.memory_bytes >= cohort.prices.memory_bytes

@@ -3,7 +3,10 @@
 Every attempt is a forked child of a process that has imported everything, so an attempt takes about a second. A
 child is killed just before it changes something in the run's folder, after a random number of such changes.
 
-    python -m tests.kills SCENARIO.yaml FOLDER SEED
+    python -m tests.kills SCENARIO.yaml FOLDER SEED [price]
+
+In price mode a checkpoint may follow every round, and a part of the trace has few rows, so that a thread writes one
+while rounds go on.
 
 Prints the places at which it was killed, one a line; the run in FOLDER has ended then.
 """
@@ -25,6 +28,8 @@ from fedsim.engine import host, inline  # noqa: F401
 from fedsim.rng import stream
 from fedsim.run_folder import IDENTITY
 from fedsim.simulation import simulate  # noqa: F401
+from fedsim.store.checkpoint import Spacing
+from fedsim.trace import writer
 
 CHANGES = {"os.mkdir", "os.rename", "os.remove", "os.rmdir"}
 MOST = 45
@@ -70,7 +75,9 @@ def fedsim(*arguments: str) -> None:
     cli.main()
 
 
-def main(scenario: Path, folder: Path, seed: int) -> None:
+def main(scenario: Path, folder: Path, seed: int, price: bool) -> None:
+    if price:
+        Spacing.least_s, writer.PART_ROWS = 0.02, 9
     report = os.dup(1)
     os.dup2(2, 1)
     with suppress(SystemExit):  # imports and measures, once for all children, what each of them would
@@ -79,11 +86,12 @@ def main(scenario: Path, folder: Path, seed: int) -> None:
     while True:
         begun = (folder / IDENTITY).is_file()
         arguments = ["--resume", str(folder)] if begun else [str(scenario), "--out", str(folder)]
+        arguments += ["--engine", "inline"] if not price else [] if begun else ["--price"]
         change = int(draw.integers(MOST))
 
         def attempt(arguments: list[str] = arguments, change: int = change) -> None:
             die(folder, change, report)
-            fedsim(*arguments, "--engine", "inline")
+            fedsim(*arguments)
 
         code = forked(attempt)
         if code == 0:
@@ -97,4 +105,4 @@ def main(scenario: Path, folder: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:] == ["price"])

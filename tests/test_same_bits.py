@@ -195,11 +195,11 @@ def test_a_host_killed_in_the_middle_of_a_round(unbroken: Hashes, world: Path, t
     assert deaths.text.str.match(r"host [12] died on task \d \(clients \d; \w+, stage 0, round \d\), attempt 1: ").all()
 
 
-def kills(raw: Mapping[str, Any], world: Path, folder: Path, seed: int) -> tuple[Hashes, list[str]]:
+def kills(raw: Mapping[str, Any], world: Path, folder: Path, seed: int, *mode: str) -> tuple[Hashes, list[str]]:
     """What a run that was killed again and again ended with, and the places at which it was killed."""
     scenario = world / f"{folder.name}.yaml"
     scenario.write_text(yaml.safe_dump(dict(raw)))
-    command = [sys.executable, "-m", "tests.kills", str(scenario), str(folder / "run"), str(seed)]
+    command = [sys.executable, "-m", "tests.kills", str(scenario), str(folder / "run"), str(seed), *mode]
     done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     left = [path for path in (folder / "run").rglob("*") if ".tmp-" in path.name or ".old-" in path.name]
@@ -231,6 +231,16 @@ def test_killed_at_many_places(unbroken: Hashes, world: Path, tmp_path: Path) ->
     assert parts(places) >= {"checkpoints", "clients", "trace", "shards", "models"}, places
     # the optimizer of the machine with pooled data: one state for each of the two checkpoints
     assert len(list((tmp_path / "run" / "clients" / "centralized").rglob("*.safetensors"))) == 2
+
+
+@pytest.mark.slow
+def test_killed_in_price_mode_while_a_thread_writes(world: Path, tmp_path: Path) -> None:
+    """Neither kills, nor when checkpoints are made, nor how the trace is cut into parts changes a price."""
+    raw = small({name: METHODS[name] for name in ("kept", "needed")}, phases__further_pretrain__rounds=40)
+    wanted = hashes(runs.run(raw, world, tmp_path / "unbroken", None))
+    found, places = kills(raw, world, tmp_path, 2, "price")
+    assert found == wanted
+    assert parts(places) >= {"checkpoints", "trace"}, places
 
 
 def command(*arguments: str) -> list[str]:

@@ -50,7 +50,7 @@ def turn(of: Cohorts, round_: int = 0) -> Turn:
 
 def pick(of: Cohorts, at: Turn) -> Cohort:
     model = GlobalModel(of.prepared.layouts(at.phase, at.stage), {})
-    return of.pick(at, model, Pools.empty(of.world.scenario.fleet.clients, len(model.names)))
+    return of.pick(at, model, Pools(of.world.scenario.fleet.clients, len(model.names)))
 
 
 SIZES = st.lists(st.integers(1, 40), min_size=12, max_size=12)

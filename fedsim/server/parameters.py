@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 import numpy.typing as npt
@@ -68,28 +69,53 @@ class GlobalModel:
         return digest.hexdigest()
 
 
-@dataclass
 class Pools:
-    """What every client has downloaded."""
+    """What every client has downloaded.
 
-    held: npt.NDArray[np.int32]
-    """Version of each group, -1 for never, [clients, groups]."""
-    windows: npt.NDArray[np.int32]
-    """Which part of the layers it was: a number for each window, 0 for everything, [clients]."""
+    Only those who have downloaded something have a row in the table, in the order in which they came: there is room for
+    all, but memory that was never written to is not taken. So a fleet costs what its clients have, not what they could.
+    """
+
+    def __init__(self, clients: int, groups: int) -> None:
+        self._row = np.full(clients, -1, np.int32)
+        self._clients = np.empty(clients, np.int32)
+        self._held = np.empty((clients, groups), np.int32)
+        self._windows = np.empty(clients, np.int32)
+        self._count = 0
+
+    @property
+    def tables(self) -> dict[str, npt.NDArray[np.int32]]:
+        """All that it holds, by name; rows as there are clients that have something.
+
+        `clients`: their numbers; `held`: version of each group, -1 for never, [rows, groups]; `windows`: which part of
+        the layers it was, 0 for everything.
+        """
+        rows = slice(self._count)
+        return {"clients": self._clients[rows], "held": self._held[rows], "windows": self._windows[rows]}
 
     @classmethod
-    def empty(cls, clients: int, groups: int) -> "Pools":
-        """Nobody has anything."""
-        return cls(np.full((clients, groups), -1, np.int32), np.zeros(clients, np.int32))
+    def of(cls, tables: Mapping[str, npt.NDArray[np.int32]], clients: int) -> Self:
+        """Pools of so many clients, from what `tables` gave."""
+        pools = cls(clients, tables["held"].shape[1])
+        pools._count = len(tables["clients"])
+        for name, values in pools.tables.items():
+            values[:] = tables[name]
+        pools._row[tables["clients"]] = np.arange(pools._count)
+        return pools
 
     def holding(self, clients: npt.NDArray[np.int64], window: int, names: Sequence[str]) -> npt.NDArray[np.int32]:
         """Versions that these clients hold of what is in this window, [clients, groups].
 
         Another part of a layer than was downloaded last is like nothing.
         """
-        layers = np.array([layer_index(name) is not None for name in names])
-        moved = self.windows[clients] != window
-        return np.where(moved[:, None] & layers, np.int32(-1), self.held[clients])
+        rows = self._row[clients]
+        known = np.flatnonzero(rows >= 0)
+        held = np.full((len(clients), self._held.shape[1]), -1, np.int32)
+        held[known] = self._held[rows[known]]
+        moved = known[self._windows[rows[known]] != window]
+        layers = np.flatnonzero([layer_index(name) is not None for name in names])
+        held[np.ix_(moved, layers)] = -1
+        return held
 
     def download(
         self,
@@ -101,13 +127,24 @@ class Pools:
         """These clients now hold, of what is in their window, the current version of the groups they needed.
 
         Args:
-            clients: who, [n].
+            clients: who, [n], each once.
             needed: groups that they were to have, [n, groups].
             current: version of each group, [groups].
             windows: of each client, [n].
         """
-        self.held[clients] = np.where(needed, current, self.held[clients])
-        self.windows[clients] = windows
+        rows = self._rows(clients)
+        self._held[rows] = np.where(needed, current, self._held[rows])
+        self._windows[rows] = windows
+
+    def _rows(self, clients: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+        """Rows of these clients, which are given one where they have none."""
+        new = clients[self._row[clients] < 0]
+        rows = slice(self._count, self._count + len(new))
+        self._row[new] = np.arange(rows.start, rows.stop)
+        self._clients[rows], self._held[rows] = new, -1
+        self._count = rows.stop
+        own: npt.NDArray[np.int32] = self._row[clients]
+        return own
 
 
 def shares(sent: Mapping[int, tuple[str, ...]], weights: Mapping[int, float]) -> dict[int, dict[str, float]]:

@@ -7,6 +7,7 @@ are kept, so that a damaged one costs a few rounds and not the run.
 import json
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from fedsim.errors import FedsimError, UserError
 from fedsim.store import atomic
 from fedsim.store.atomic import Array
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _ARRAYS, _META, _SUMS = "arrays.safetensors", "meta.json", "SHA256SUMS"
 _FOLDER = re.compile(r"round-(\d{6,})")
 
@@ -33,6 +34,32 @@ class CheckpointState:
     """Anything that JSON holds: clock, trace state, counters. NaN and infinity survive; tuples come back as lists."""
     notes: tuple[str, ...] = ()
     """What `load_latest` cleared or passed over, one line each, for the user; never saved."""
+
+
+class Spacing:
+    """Keeps checkpoints apart in real time; saves happen inside of ``with spacing:``.
+
+    However large they are, they take at most a twentieth of the time. Results do not depend on when they are made.
+    """
+
+    least_s = 5.0
+    """Shortest time between two of them."""
+
+    def __init__(self) -> None:
+        self._next_s = time.monotonic() + self.least_s
+        self._began_s = 0.0
+
+    @property
+    def due(self) -> bool:
+        """It is time for another one."""
+        return time.monotonic() >= self._next_s
+
+    def __enter__(self) -> None:
+        self._began_s = time.monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        now = time.monotonic()
+        self._next_s = now + max(self.least_s, 20 * (now - self._began_s))
 
 
 def save(folder: Path, state: CheckpointState) -> None:
@@ -60,7 +87,7 @@ def load_latest(folder: Path) -> CheckpointState | None:
 
     Raises:
         FedsimError: There are checkpoints, and none of them is sound.
-        UserError: The newest one was written by a newer fedsim.
+        UserError: The newest one was written by a newer fedsim, or by one that is too old.
     """
     if not folder.is_dir():
         return None
@@ -95,6 +122,8 @@ def _load(path: Path, number: int) -> CheckpointState:
     stored = json.loads((path / _META).read_text())
     if stored["format_version"] > FORMAT_VERSION:
         raise UserError("this checkpoint was written by a newer fedsim: upgrade fedsim", file=path)
+    if stored["format_version"] < FORMAT_VERSION:
+        raise UserError("this checkpoint was written by an older fedsim: go on with that one, or start anew", file=path)
     if stored["round"] != number:
         raise ValueError(f"it is of round {stored['round']}")
     return CheckpointState(number, atomic.read_tensors(path / _ARRAYS), stored["meta"])

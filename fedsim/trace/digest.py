@@ -5,8 +5,7 @@ that was stopped and resumed has the hash of one that was not.
 """
 
 import hashlib
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -18,9 +17,7 @@ HASHED = tuple(table for table in TABLES.values() if table.hashed)
 START = hashlib.sha256(f"fedsim trace {SCHEMA_VERSION}".encode()).hexdigest()
 """The hash of a trace without rounds."""
 
-
-class _Hash(Protocol):
-    def update(self, data: bytes, /) -> None: ...
+Bytes = bytes | memoryview
 
 
 def chain(previous: str, round_: int, rows: Mapping[str, pa.Table]) -> str:
@@ -31,32 +28,37 @@ def chain(previous: str, round_: int, rows: Mapping[str, pa.Table]) -> str:
         round_: Its number.
         rows: Its rows by table, of the tables' schemas, in the order added; a table may be missing when it has none.
     """
-    digest = hashlib.sha256(bytes.fromhex(previous))
-    digest.update(round_.to_bytes(8, "little", signed=True))
+    pieces: list[Bytes] = [bytes.fromhex(previous), round_.to_bytes(8, "little", signed=True)]
     for table in HASHED:
         content = rows.get(table.name)
         count = 0 if content is None else content.num_rows
-        digest.update(f"{table.name} {count}\n".encode())
+        pieces.append(f"{table.name} {count}\n".encode())
         if content is not None and count:
-            for column in table.columns:
-                digest.update(f"{column.name} {column.type}\n".encode())
-                _add(digest, content.column(column.name).combine_chunks(), column.nullable)
-    return digest.hexdigest()
+            for column, chunks in zip(table.columns, content.columns, strict=True):
+                pieces.append(f"{column.name} {column.type}\n".encode())
+                array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
+                pieces += _canonical(array, column.nullable)
+    # at once: a round is many short pieces
+    return hashlib.sha256(b"".join(pieces)).hexdigest()
 
 
-def _add(digest: _Hash, array: pa.Array, nullable: bool) -> None:
+def _canonical(array: pa.Array, nullable: bool) -> Iterator[Bytes]:
+    """A column's values, whatever its chunks and encodings."""
     if nullable:
-        digest.update(np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes())
-    if pa.types.is_string(array.type):
-        text = pc.fill_null(array, "").to_pylist()
-        words = [word.encode() for word in text]
-        digest.update(np.array([len(word) for word in words], "<i8").tobytes())
-        digest.update(b"".join(words))
-    elif pa.types.is_floating(array.type):
-        values = pc.fill_null(array, 0.0).to_numpy(zero_copy_only=False)
+        yield np.packbits(array.is_valid().to_numpy(zero_copy_only=False)).tobytes()
+    text = pa.types.is_string(array.type)
+    if array.null_count:
+        array = pc.fill_null(array, "" if text else pa.scalar(0).cast(array.type))
+    if text:
+        _, offsets, data = array.buffers()
+        ends = np.frombuffer(offsets, np.int32, len(array) + 1, 4 * array.offset)
+        yield np.diff(ends).astype("<i8").tobytes()
+        yield memoryview(data)[ends[0] : ends[-1]] if data else b""
+        return
+    values = array.to_numpy(zero_copy_only=False)
+    if values.dtype.kind == "f":
         # Processors differ in the sign and payload of the NaN they make; it is the same result.
-        digest.update(np.where(np.isnan(values), np.nan, values).astype("<f8").tobytes())
-    elif pa.types.is_boolean(array.type):
-        digest.update(pc.fill_null(array, False).to_numpy(zero_copy_only=False).astype("u1").tobytes())
+        lost = np.isnan(values)
+        yield (np.where(lost, np.nan, values) if lost.any() else values).astype("<f8").tobytes()
     else:
-        digest.update(pc.fill_null(array, 0).to_numpy(zero_copy_only=False).astype("<i8").tobytes())
+        yield values.astype("u1" if values.dtype.kind == "b" else "<i8").tobytes()

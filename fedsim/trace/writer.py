@@ -1,10 +1,15 @@
-"""Writes a method's trace: rounds are added, sealed, and flushed to Parquet parts that a manifest lists.
+"""Writes a method's trace: rounds are added, sealed, and written to Parquet parts that a manifest lists.
 
 A part is on the disk before the manifest that lists it, and a manifest before the checkpoint that counts on it.
 Killed between any two of these, a run goes on from its checkpoint: `restore` drops what came later.
+
+Where much comes between two checkpoints, parts are written meanwhile by a thread, one at a time: a run waits for the
+disk when it is a whole part ahead of it, so that memory is bounded.
 """
 
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +21,36 @@ from fedsim.trace.digest import HASHED, chain
 from fedsim.trace.manifest import NAME, Flush, Manifest, Part, trace_folder
 from fedsim.trace.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 
+PART_ROWS, PART_ROUNDS = 2**17, 2**11
+"""Trips, or rounds, that make a part that is written without being asked for."""
+
+
+@dataclass
+class _Batch:
+    """Rows that are to become parts."""
+
+    rounds: tuple[int, int] | None = None
+    """First and last round; None where there are events alone."""
+    tables: dict[str, list[pa.Table]] = field(default_factory=dict)
+    trips: int = 0
+
+    @property
+    def full(self) -> bool:
+        """There is enough for parts of a good size."""
+        rounds = 0 if self.rounds is None else self.rounds[1] - self.rounds[0] + 1
+        return rounds >= PART_ROUNDS or self.trips >= PART_ROWS
+
+    def add(self, later: "_Batch") -> None:
+        """Append what came later."""
+        if later.rounds is not None:
+            self.rounds = (self.rounds or later.rounds)[0], later.rounds[1]
+        for name, tables in later.tables.items():
+            self.tables.setdefault(name, []).extend(tables)
+        self.trips += later.trips
+
 
 class TraceWriter:
-    """The only writer of one method's trace in a run's folder. Nothing is on disk before the first `flush`."""
+    """The only writer of one method's trace in a run's folder. `flush` puts on the disk what is not there yet."""
 
     def __init__(self, folder: Path, method: str) -> None:
         self.method = method
@@ -27,9 +59,10 @@ class TraceWriter:
         self._manifest = Manifest(method)
         self._digest = self._manifest.digest
         self._sealed: int | None = None
-        self._unflushed: tuple[int, int] | None = None
         self._open: dict[str, list[pa.Table]] = {}
-        self._waiting: dict[str, list[pa.Table]] = {}
+        self._waiting = _Batch()
+        self._writing: tuple[_Batch, Future[Manifest]] | None = None
+        self._thread = ThreadPoolExecutor(1, f"trace of {method}")
 
     @property
     def digest(self) -> str:
@@ -46,17 +79,18 @@ class TraceWriter:
             raise FedsimError(f"no trace table '{table}': {choose(table, TABLES)}")
         columns = {name: rows[name] for name in (rows.column_names if isinstance(rows, pa.Table) else rows)}
         content = TABLES[table].conform({**columns, "method": self.method})
-        target = self._open if TABLES[table].hashed else self._waiting
+        target = self._open if TABLES[table].hashed else self._waiting.tables
         target.setdefault(table, []).append(content)
 
     def seal(self, round_: int) -> None:
-        """Close a round: its rows are hashed and may be flushed.
+        """Close a round: its rows are hashed, and written in the background once there are many.
 
         Args:
             round_: One more than the round sealed before; the first is 0, or -1 for an evaluation before it.
 
         Raises:
-            FedsimError: Rounds out of order, or a row of another round was added.
+            FedsimError: Rounds out of order, or a row of another round was added; or as `flush` raises, for rounds that
+                were sealed before.
         """
         if round_ not in ((-1, 0) if self._sealed is None else (self._sealed + 1,)):
             raise FedsimError(f"trace of {self.method}: round {round_} cannot follow round {self._sealed}")
@@ -65,11 +99,12 @@ class TraceWriter:
             if table.name in rows and set(rows[table.name].column(table.round).unique().to_pylist()) - {round_}:
                 raise FedsimError(f"trace of {self.method}: {table.name} has rows that are not of round {round_}")
         self._digest = chain(self._digest, round_, rows)
-        for name, content in rows.items():
-            self._waiting.setdefault(name, []).append(content)
+        trips = rows["trips"].num_rows if "trips" in rows else 0
+        self._waiting.add(_Batch((round_, round_), {name: [content] for name, content in rows.items()}, trips))
         self._open.clear()
         self._sealed = round_
-        self._unflushed = (self._unflushed[0] if self._unflushed else round_, round_)
+        if self._waiting.full:
+            self._start()
 
     def flush(self) -> None:
         """Write the sealed rounds, and events, that are not on disk yet: one part for each table that has rows.
@@ -78,25 +113,46 @@ class TraceWriter:
             FedsimError: The disk refused (what was flushed before is intact, and `flush` can be called again), or
                 there is a trace already that was not restored.
         """
-        if self._unflushed is None and not self._waiting:
+        self._start()
+        self._settle()
+
+    def _start(self) -> None:
+        """Have the thread write what waits, after what it is writing."""
+        self._settle()
+        batch = self._waiting
+        if batch.rounds is None and not batch.tables:
             return
         if self._foreign:
             raise FedsimError(f"{self._folder} has a trace already: restore it, or choose another --out")
+        self._waiting = _Batch()
+        self._writing = batch, self._thread.submit(self._write, self._manifest, batch, self._digest)
+
+    def _settle(self) -> None:
+        """Wait for the thread; what it could not write waits again."""
+        if self._writing is None:
+            return
+        batch, job = self._writing
+        wait([job])
+        self._writing = None
+        if job.exception() is not None:
+            batch.add(self._waiting)
+            self._waiting = batch
+        self._manifest = job.result()
+
+    def _write(self, manifest: Manifest, batch: _Batch, digest: str) -> Manifest:
+        """Write parts, then the manifest that lists them too."""
         # Named by its first round alone: a flush that is tried again then takes the place of what the first try wrote.
-        start = f"from-round-{self._unflushed[0]}" if self._unflushed else "events"
+        start = f"from-round-{batch.rounds[0]}" if batch.rounds else "events"
         parts = []
-        for name, tables in self._waiting.items():
+        for name, tables in batch.tables.items():
             content = pa.concat_tables(tables)
             if content.num_rows:
-                file = f"{name}/{len(self._manifest.flushes):06d}-{start}.parquet"
-                atomic.write_parquet(self._folder / file, content, {VERSION_KEY: str(SCHEMA_VERSION)})
-                parts.append(Part(name, file, content.num_rows, atomic.sha256(self._folder / file)))
-        flush = Flush(self._unflushed, self._digest, tuple(parts))
-        manifest = Manifest(self.method, (*self._manifest.flushes, flush))
-        manifest.save(self._folder)
-        self._manifest = manifest
-        self._unflushed = None
-        self._waiting.clear()
+                file = f"{name}/{len(manifest.flushes):06d}-{start}.parquet"
+                sha256 = atomic.write_parquet(self._folder / file, content, {VERSION_KEY: str(SCHEMA_VERSION)})
+                parts.append(Part(name, file, content.num_rows, sha256))
+        longer = Manifest(self.method, (*manifest.flushes, Flush(batch.rounds, digest, tuple(parts))))
+        longer.save(self._folder)
+        return longer
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint, as JSON: which flushes belong to it.
@@ -104,7 +160,7 @@ class TraceWriter:
         Raises:
             FedsimError: There are rounds that were not flushed: the checkpoint would count on rows that are lost.
         """
-        if self._unflushed is not None or self._open:
+        if self._waiting.rounds is not None or self._open or self._writing is not None:
             raise FedsimError(f"trace of {self.method}: flush before the checkpoint")
         return {"flushes": len(self._manifest.flushes), "round": self._sealed, "trace_sha256": self._digest}
 
@@ -135,9 +191,8 @@ class TraceWriter:
         self._manifest = manifest
         self._digest = manifest.digest
         self._sealed = manifest.rounds[-1] if manifest.rounds else None
-        self._unflushed = None
         self._open.clear()
-        self._waiting.clear()
+        self._waiting = _Batch()
         return notes
 
     def _remove_unlisted(self, manifest: Manifest) -> tuple[str, ...]:

@@ -249,7 +249,7 @@ def test_a_download_is_what_the_client_lacks_of_its_window(ended: tuple[Run, Any
 
 
 def test_another_window_is_downloaded_again_and_embeddings_are_not() -> None:
-    pools, names = Pools.empty(3, 4), ("embeddings", "layer.0", "layer.1", "head")
+    pools, names = Pools(3, 4), ("embeddings", "layer.0", "layer.1", "head")
     everything, current = np.ones((2, 4), bool), np.array([5, 6, 7, 8], np.int32)
     pools.download(np.array([0, 2]), everything, current, np.array([1, 2], np.int32))
     clients = np.array([0, 1, 2])

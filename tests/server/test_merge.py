@@ -84,6 +84,6 @@ def test_versions_count_changes_and_old_models_stay() -> None:
 
 
 def test_pools_remember_what_each_client_downloaded() -> None:
-    pools = Pools.empty(3, 2)
+    pools = Pools(3, 2)
     pools.download(np.array([2]), np.array([[True, False]]), np.array([5, 6], np.int32), np.zeros(1, np.int32))
-    assert pools.held.tolist() == [[-1, -1], [-1, -1], [5, -1]]
+    assert pools.holding(np.arange(3), 0, ("embeddings", "head")).tolist() == [[-1, -1], [-1, -1], [5, -1]]

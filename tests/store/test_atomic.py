@@ -15,7 +15,7 @@ from fedsim.errors import FedsimError
 from fedsim.store import atomic
 
 TABLE = pa.table({"n": [1, 2], "word": ["a", "b"]})
-WRITERS: dict[str, Callable[[Path], None]] = {
+WRITERS: dict[str, Callable[[Path], object]] = {
     "bytes": lambda path: atomic.write_bytes(path, b"new"),
     "json": lambda path: atomic.write_json(path, {"new": 1}),
     "parquet": lambda path: atomic.write_parquet(path, TABLE, {"version": "1"}),
@@ -57,7 +57,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert (tmp_path / "a" / "b" / "bytes").read_bytes() == b"\x00\xff"
     atomic.write_json(tmp_path / "json", {"x": 0.1, "y": [1, None]})
     assert json.loads((tmp_path / "json").read_text()) == {"x": 0.1, "y": [1, None]}
-    atomic.write_parquet(tmp_path / "parquet", TABLE, {"version": "1"})
+    assert atomic.write_parquet(tmp_path / "parquet", TABLE, {"version": "1"}) == atomic.sha256(tmp_path / "parquet")
     assert pq.read_table(tmp_path / "parquet").equals(TABLE)
     assert pq.read_metadata(tmp_path / "parquet").metadata == {b"version": b"1"}
     assert names(tmp_path) == ["a", "json", "parquet"]

@@ -1,6 +1,7 @@
 import math
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -103,12 +104,13 @@ def test_strays_are_cleared_and_noted(tmp_path: Path) -> None:
     assert (len(loaded.notes), names(tmp_path)) == (1, ["round-000001"])
 
 
-def test_one_of_a_newer_fedsim_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "FORMAT_VERSION", 2)
-    save(tmp_path, state(1))
-    monkeypatch.undo()
-    with pytest.raises(UserError, match="upgrade fedsim"):
-        load_latest(tmp_path)
+def test_one_of_another_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for version, advice in ((module.FORMAT_VERSION + 1, "upgrade fedsim"), (1, "by an older fedsim: go on with that")):
+        monkeypatch.setattr(module, "FORMAT_VERSION", version)
+        save(tmp_path, state(1))
+        monkeypatch.undo()
+        with pytest.raises(UserError, match=advice):
+            load_latest(tmp_path)
 
 
 def test_a_full_disk_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,3 +125,16 @@ def test_a_full_disk_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.Mon
     loaded = load_latest(tmp_path)
     assert loaded is not None
     assert (loaded.round, loaded.notes) == (1, ())
+
+
+def test_checkpoints_are_spaced_by_what_they_cost(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 4.9, 5.0, 5.0, 5.1, 10.0, 10.1, 20.0, 23.0, 82.9, 83.0])
+    monkeypatch.setattr("fedsim.store.checkpoint.time", SimpleNamespace(monotonic=lambda: next(clock)))
+    spacing = module.Spacing()
+    assert [spacing.due, spacing.due] == [False, True]
+    with spacing:  # from 5.0 to 5.1: cheap, so that the shortest distance counts
+        pass
+    assert [spacing.due, spacing.due] == [False, True]
+    with spacing:  # from 20 to 23
+        pass
+    assert [spacing.due, spacing.due] == [False, True]

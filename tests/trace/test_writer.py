@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fedsim.errors import FedsimError, UserError
 from fedsim.trace import TABLES, TraceWriter
+from fedsim.trace import writer as module
 from tests.trace.rows import some_rows
 
 
@@ -286,3 +287,72 @@ def test_every_table_can_be_written(tmp_path: Path) -> None:
         part = tmp_path / "trace" / "m" / name / "000000-from-round-0.parquet"
         wanted = table.conform({**some_rows(name, 0, 5), "method": "m"})
         assert repr(pq.ParquetFile(part).read().to_pydict()) == repr(wanted.to_pydict())
+
+
+def rounds(folder: Path) -> list[list[int]]:
+    """First and last round of every flush that the manifest lists."""
+    content = json.loads((folder / "trace" / "m" / "manifest.json").read_text())
+    return [flush["rounds"] for flush in content["flushes"]]
+
+
+def test_many_rows_are_written_before_anybody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = whole(8)
+    monkeypatch.setattr(module, "PART_ROWS", 7)
+    writer = TraceWriter(tmp_path, "m")
+    for round_ in range(8):
+        play(writer, round_)
+    # three rounds of three trips are a part; the second part was begun when the first was done
+    assert rounds(tmp_path)[0] == [0, 2]
+    with pytest.raises(FedsimError, match="flush before the checkpoint"):
+        writer.state()
+    writer.flush()
+    assert rounds(tmp_path) == [[0, 2], [3, 5], [6, 7]]
+    assert writer.digest == wanted
+    assert TraceWriter(tmp_path, "m").restore(writer.state()) == ()
+
+
+def test_many_short_rounds_are_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PART_ROUNDS", 4)
+    writer = TraceWriter(tmp_path, "m")
+    for round_ in range(8):
+        writer.seal(round_)
+    writer.flush()
+    assert rounds(tmp_path) == [[0, 3], [4, 7]]
+
+
+def test_memory_is_bounded_by_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that is written, and one that grows meanwhile."""
+    monkeypatch.setattr(module, "PART_ROWS", 2_000)
+    rows = {round_: TABLES["trips"].conform({**some_rows("trips", 0, 1_000), "round": round_}) for round_ in range(40)}
+    writer = TraceWriter(tmp_path, "m")
+    held = []
+    for round_, content in rows.items():
+        writer.add("trips", content)
+        writer.seal(round_)
+        writing = 0 if writer._writing is None else writer._writing[0].trips
+        held.append(writer._waiting.trips + writing)
+    assert max(held) <= 4_000
+
+
+def test_what_a_thread_could_not_write_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = whole(5)
+    monkeypatch.setattr(module, "PART_ROWS", 7)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    writer = TraceWriter(tmp_path, "m")
+    for round_ in range(2):
+        play(writer, round_)
+    monkeypatch.setattr(os, "fsync", full)
+    play(writer, 2)  # goes to the thread
+    play(writer, 3)
+    with pytest.raises(FedsimError, match="No space left on device"):
+        writer.flush()
+    monkeypatch.undo()
+    play(writer, 4)
+    writer.flush()
+    assert rounds(tmp_path)[0][0] == 0
+    assert rounds(tmp_path)[-1][1] == 4
+    assert writer.digest == wanted
+    assert sum(pq.read_metadata(part).num_rows for part in (tmp_path / "trace" / "m" / "trips").iterdir()) == 15
