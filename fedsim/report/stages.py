@@ -62,7 +62,7 @@ def stages(run: Path, methods: Iterable[str]) -> Grid:
 
 def _read(run: Path, method: str) -> list[dict[str, Any]]:
     folder = trace_folder(run, method)
-    parts = Manifest.load(folder).parts("stages")
+    parts = Manifest.load(folder).parts_of("stages")
     return [row for part in parts for row in pq.ParquetFile(part.check(folder)).read().to_pylist()]
 
 

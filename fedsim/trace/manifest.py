@@ -55,6 +55,10 @@ class Flush:
     """The trace's hash after it."""
     parts: tuple[Part, ...]
 
+    def parts_of(self, table: str) -> Iterator[Part]:
+        """Its files of one table."""
+        return (part for part in self.parts if part.table == table)
+
     @cached_property
     def json(self) -> str:
         """Its line of the manifest; kept, because every later flush writes it again."""
@@ -79,9 +83,13 @@ class Manifest:
         spans = [flush.rounds for flush in self.flushes if flush.rounds]
         return range(spans[0][0], spans[-1][1] + 1) if spans else range(0)
 
-    def parts(self, table: str | None = None) -> Iterator[Part]:
-        """Its files, or those of one table, oldest first."""
-        return (part for flush in self.flushes for part in flush.parts if table in (None, part.table))
+    def parts(self) -> Iterator[Part]:
+        """Its files, oldest first."""
+        return (part for flush in self.flushes for part in flush.parts)
+
+    def parts_of(self, table: str) -> Iterator[Part]:
+        """Those of one table."""
+        return (part for flush in self.flushes for part in flush.parts_of(table))
 
     def save(self, folder: Path) -> None:
         """Write `folder/manifest.json`; raises FedsimError when the disk refuses."""

@@ -1,17 +1,20 @@
 """Reads a finished run: its trace as pandas frames, its scenario and its summary."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fedsim.errors import UserError, choose
 from fedsim.trace.digest import HASHED, START, chain
-from fedsim.trace.manifest import Manifest, trace_folder
+from fedsim.trace.manifest import Flush, Manifest, Part, trace_folder
 from fedsim.trace.schema import TABLES, Table
 
 if TYPE_CHECKING:
@@ -19,11 +22,15 @@ if TYPE_CHECKING:
 
 SCENARIO, SUMMARY = "scenario.json", "run.json"
 
+Condition = tuple[str, str, Any]
+Filters = Sequence[Condition] | Sequence[Sequence[Condition]]
+
 
 @dataclass(frozen=True)
 class Run:
     """A finished run. The frames hold all methods, in the scenario's order; docs/trace.md lists their columns.
 
+    A frame is read when it is first asked for, whole; `read` gives a part of a table that is too large for that.
     Integers stay int64, a missing loss is NaN, and the text columns of `trips` are categories.
     """
 
@@ -32,12 +39,58 @@ class Run:
     """The scenario with all its defaults filled in."""
     summary: dict[str, Any]
     """Totals, hashes and versions (run.json)."""
-    trips: "pd.DataFrame"
-    rounds: "pd.DataFrame"
-    evals: "pd.DataFrame"
-    stages: "pd.DataFrame"
-    lessons: "pd.DataFrame"
-    events: "pd.DataFrame"
+    traces: Mapping[str, Manifest] = field(default_factory=dict, repr=False)
+    """Which files make up each method's trace."""
+
+    @cached_property
+    def trips(self) -> "pd.DataFrame":
+        """One row for each client of each cohort."""
+        return self.read("trips")
+
+    @cached_property
+    def rounds(self) -> "pd.DataFrame":
+        """One row a round."""
+        return self.read("rounds")
+
+    @cached_property
+    def evals(self) -> "pd.DataFrame":
+        """One row for each metric of each evaluation."""
+        return self.read("evals")
+
+    @cached_property
+    def stages(self) -> "pd.DataFrame":
+        """One row for each plan of each stage."""
+        return self.read("stages")
+
+    @cached_property
+    def lessons(self) -> "pd.DataFrame":
+        """One row for each training on the server."""
+        return self.read("lessons")
+
+    @cached_property
+    def events(self) -> "pd.DataFrame":
+        """What a real clock measured."""
+        return self.read("events")
+
+    def read(self, table: str, columns: Sequence[str] | None = None, filters: Filters | None = None) -> "pd.DataFrame":
+        """Rows of a table, of all methods; of ten million trips a few columns fit where all of them do not.
+
+        Args:
+            table: its name.
+            columns: those wanted, in this order; None: all of them.
+            filters: as `pandas.read_parquet` takes them: ``[("method", "==", "fedbt"), ("round", "<", 100)]`` are
+                conditions that all hold, a list of such lists is one of which any holds.
+
+        Raises:
+            UserError: no such table or column, a filter that makes no sense, or a file that was damaged meanwhile.
+        """
+        wanted = _selected(table, columns, filters)
+        methods = self.traces.items()
+        rows = [wanted.read(trace_folder(self.path, method), manifest) for method, manifest in methods]
+        whole = pa.concat_tables([wanted.schema.empty_table(), *rows]).unify_dictionaries()
+        del rows  # so that every column's memory goes as soon as it is a pandas one
+        frame: pd.DataFrame = whole.to_pandas(self_destruct=True, split_blocks=True)
+        return frame
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -52,20 +105,10 @@ class Run:
         """
         if method not in self.methods:
             raise UserError(f"no method '{method}': {choose(method, self.methods)}", file=self.path)
-        folder = trace_folder(self.path, method)
-        manifest = Manifest.load(folder)
-        rounds = manifest.rounds
-        content, cuts = {}, {}
-        for table in HASHED:
-            rows = content[table.name] = _read(table, folder, manifest).combine_chunks()
-            of_round = rows.column(table.round).to_numpy()
-            cuts[table.name] = np.searchsorted(of_round, np.arange(rounds.start, rounds.stop + 1))
-            if np.any(np.diff(of_round) < 0) or (len(of_round) and not {of_round[0], of_round[-1]} <= set(rounds)):
-                raise UserError(f"{table.name} has rows out of order or of rounds it cannot have", file=folder)
-        digest = START
-        for index, round_ in enumerate(rounds):
-            spans = ((name, cut[index], cut[index + 1]) for name, cut in cuts.items())
-            digest = chain(digest, round_, {name: content[name].slice(at, end - at) for name, at, end in spans})
+        folder, digest = trace_folder(self.path, method), START
+        for flush in self.traces[method].flushes:
+            if flush.rounds is not None:
+                digest = _chained(digest, folder, flush)
         return digest
 
 
@@ -85,11 +128,13 @@ def read_run(path: str | Path) -> Run:
     summary = _json(folder / SUMMARY)
     if not isinstance(summary.get("methods"), dict):
         raise UserError("damaged: it lists no methods", file=folder / SUMMARY)
-    run = [method for method in scenario["methods"] if method in summary["methods"]]
-    sources = [trace_folder(folder, method) for method in run]
-    traces = [(source, Manifest.load(source)) for source in sources]
-    frames = {table.name: _frame(table, traces) for table in TABLES.values()}
-    return Run(folder, scenario, summary, **frames)
+    traces = {}
+    for method in (method for method in scenario["methods"] if method in summary["methods"]):
+        source = trace_folder(folder, method)
+        traces[method] = Manifest.load(source)
+        for part in traces[method].parts():
+            _check(TABLES[part.table], part, part.check(source))
+    return Run(folder, scenario, summary, traces)
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -100,27 +145,83 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _read(table: Table, folder: Path, manifest: Manifest, categories: bool = False) -> pa.Table:
-    """All rows of a table of one method, in the order written."""
-    schema = _categorical(table) if categories else table.schema
-    parts = []
-    for part in manifest.parts(table.name):
-        file = part.check(folder)
-        rows = pq.ParquetFile(file, read_dictionary=table.strings if categories else None).read()
-        if rows.column_names != schema.names or rows.num_rows != part.rows:
-            raise UserError("it does not have the columns or the number of rows it must have", file=file)
-        parts.append(rows.cast(schema))
-    return pa.concat_tables(parts) if parts else schema.empty_table()
+def _check(table: Table, part: Part, file: Path) -> None:
+    """A part has the columns and rows that it must have."""
+    found = pq.read_metadata(file)
+    if found.schema.to_arrow_schema().names != table.schema.names or found.num_rows != part.rows:
+        raise UserError("it does not have the columns or the number of rows it must have", file=file)
 
 
-def _categorical(table: Table) -> pa.Schema:
-    kind = pa.dictionary(pa.int32(), pa.string())
-    return pa.schema([field.with_type(kind) if field.name in table.strings else field for field in table.schema])
+@dataclass(frozen=True)
+class _Selection:
+    """Some columns and rows of a table."""
+
+    schema: pa.Schema
+    table: str
+    where: pc.Expression | None = None
+
+    def read(self, folder: Path, source: Manifest | Flush) -> pa.Table:
+        """Those of one method, or of one flush, in the order written."""
+        text = [field.name for field in self.schema if pa.types.is_dictionary(field.type)]
+        parts = []
+        for part in source.parts_of(self.table):
+            try:
+                rows = pq.read_table(
+                    folder / part.file,
+                    columns=self.schema.names,
+                    filters=self.where,
+                    read_dictionary=text,
+                    partitioning=None,
+                )
+            except (pa.ArrowException, OSError) as error:
+                raise UserError(f"cannot be read: {error}", file=folder / part.file) from error
+            parts.append(rows.cast(self.schema))
+        return pa.concat_tables(parts) if parts else self.schema.empty_table()
 
 
-def _frame(table: Table, traces: list[tuple[Path, Manifest]]) -> "pd.DataFrame":
+def _selected(name: str, columns: Sequence[str] | None, filters: Filters | None) -> _Selection:
+    """The selection that a user asks for.
+
+    Raises:
+        UserError: there is no such table or column, or the filter does not fit.
+    """
+    if name not in TABLES:
+        raise UserError(f"no trace table '{name}': {choose(name, TABLES)}")
+    schema, names = TABLES[name].schema, TABLES[name].schema.names
+    for column in columns or ():
+        if column not in names:
+            raise UserError(f"trace table {name} has no column '{column}': {choose(column, names)}")
+    where = None
+    if filters is not None:
+        try:
+            where = pq.filters_to_expression(filters)
+            schema.empty_table().filter(where)
+        except (pa.ArrowException, TypeError, ValueError) as error:
+            raise UserError(f"filters of trace table {name} do not fit: {error}") from error
     # Only trips are many: in them, seven columns of text would take as much memory as all the numbers.
-    categories = table.name == "trips"
-    rows = pa.concat_tables([_read(table, folder, manifest, categories) for folder, manifest in traces])
-    frame: pd.DataFrame = rows.unify_dictionaries().to_pandas(self_destruct=True, split_blocks=True)
-    return frame
+    kind = pa.dictionary(pa.int32(), pa.string()) if name == "trips" else pa.string()
+    fields = [schema.field(column) for column in (names if columns is None else columns)]
+    return _Selection(
+        pa.schema([item.with_type(kind) if pa.types.is_string(item.type) else item for item in fields]), name, where
+    )
+
+
+def _chained(digest: str, folder: Path, flush: Flush) -> str:
+    """The hash after the rounds of one flush.
+
+    Raises:
+        UserError: a file has rows of rounds that it cannot have.
+    """
+    assert flush.rounds is not None
+    first, last = flush.rounds
+    content, cuts = {}, {}
+    for table in HASHED:
+        rows = content[table.name] = _Selection(table.schema, table.name).read(folder, flush).combine_chunks()
+        of_round = rows.column(table.round).to_numpy()
+        cuts[table.name] = np.searchsorted(of_round, np.arange(first, last + 2))
+        if np.any(np.diff(of_round) < 0) or (len(of_round) and not first <= of_round[0] <= of_round[-1] <= last):
+            raise UserError(f"{table.name} has rows out of order or of rounds it cannot have", file=folder)
+    for index, round_ in enumerate(range(first, last + 1)):
+        spans = ((name, cut[index], cut[index + 1]) for name, cut in cuts.items())
+        digest = chain(digest, round_, {name: content[name].slice(at, end - at) for name, at, end in spans})
+    return digest

@@ -9,6 +9,7 @@ import pytest
 from fedsim.errors import UserError
 from fedsim.store.atomic import sha256
 from fedsim.trace import TABLES, TraceWriter, read_run
+from fedsim.trace.reader import Filters
 from tests.trace.rows import some_rows
 
 METHODS = ("zeta", "alpha")
@@ -182,3 +183,52 @@ def test_not_a_finished_run(folder: Path, tmp_path: Path) -> None:
     manifest(folder).unlink()
     with pytest.raises(UserError, match=r"trace/zeta: no manifest\.json"):
         read_run(folder)
+
+
+def test_some_columns_of_some_rows(folder: Path) -> None:
+    run = read_run(folder)
+    some = run.read("trips", ["round", "method", "upload_bytes"], [("method", "==", "alpha"), ("round", ">", 0)])
+    whole = run.trips[(run.trips["method"] == "alpha") & (run.trips["round"] > 0)]
+    assert list(some.columns) == ["round", "method", "upload_bytes"]
+    assert some["upload_bytes"].tolist() == whole["upload_bytes"].tolist()
+    assert len(some) == 4
+    assert str(some["method"].dtype) == "category"
+    # a filter may look at what is not wanted; of several lists any may hold
+    any_of: Filters = [[("round", "==", 0)], [("method", "in", ["zeta"]), ("round", "==", 2)]]
+    either = run.read("rounds", ["end_s"], any_of)
+    rounds = run.rounds
+    wanted = rounds[(rounds["round"] == 0) | ((rounds["method"] == "zeta") & (rounds["round"] == 2))]
+    assert either["end_s"].tolist() == wanted["end_s"].tolist()
+    assert run.read("trips", ["round"], [("round", "==", 99)]).empty
+
+
+def test_nothing_is_read_before_it_is_asked_for(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    real = pq.read_table
+
+    def spy(file: Path, **options: object) -> pa.Table:
+        seen.append(file.parent.name)
+        return real(file, **options)
+
+    monkeypatch.setattr(pq, "read_table", spy)
+    run = read_run(folder)
+    assert seen == []
+    assert run.rounds is run.rounds
+    assert set(seen) == {"rounds"}
+
+
+@pytest.mark.parametrize(
+    ("table", "columns", "filters", "message"),
+    [
+        ("trip", None, None, "no trace table 'trip': did you mean 'trips'"),
+        ("trips", ["rounds"], None, "trips has no column 'rounds': did you mean 'round'"),
+        ("trips", None, [("rond", "==", 1)], "filters of trace table trips do not fit: .*rond"),
+        ("trips", None, [("round", "~", 1)], "filters of trace table trips do not fit"),
+        ("trips", None, [("round", "==", "one")], "filters of trace table trips do not fit"),
+    ],
+)
+def test_what_cannot_be_read_is_named(
+    folder: Path, table: str, columns: list[str] | None, filters: Filters | None, message: str
+) -> None:
+    with pytest.raises(UserError, match=message):
+        read_run(folder).read(table, columns, filters)
