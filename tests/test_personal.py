@@ -95,7 +95,9 @@ def test_private_parts_are_tested_with_their_clients(run: fedsim.Run, tokens: To
     shared = {name.removeprefix("group/"): a for name, a in state.arrays.items() if name.startswith("group/")}
     architecture = read_architecture(run.path / "models" / "split", "model")
     each, trained = [], 0
-    for client, round_ in enumerate(state.arrays["kept"][:CLIENTS].tolist()):
+    rounds = np.full(CLIENTS, -1)
+    rounds[state.arrays["kept/places"]] = state.arrays["kept/rounds"]
+    for client, round_ in enumerate(rounds.tolist()):
         private: dict[str, Any] = {}
         if round_ >= 0:
             (file,) = (run.path / "clients" / "split").rglob(f"{client}-{round_}.safetensors")

@@ -43,7 +43,7 @@ class Outputs(Config):
     folder: Text = "runs"
     """Parent folder of run folders."""
     checkpoint_every_rounds: Count = 1
-    """Rounds between checkpoints; the trace is written with them."""
+    """Rounds between checkpoints; the trace is written with them. Price mode leaves some out, to be seconds apart."""
     save_models: Flag = True
     """Save each method's final global model in `transformers` format."""
     figures: Flag = False

@@ -9,7 +9,7 @@ import pytest
 from fedsim.errors import UserError
 from fedsim.store.atomic import sha256
 from fedsim.trace import TABLES, TraceWriter, read_run
-from fedsim.trace.reader import Filters
+from fedsim.trace.reader import Condition, Filters
 from tests.trace.rows import some_rows
 
 METHODS = ("zeta", "alpha")
@@ -194,7 +194,7 @@ def test_some_columns_of_some_rows(folder: Path) -> None:
     assert len(some) == 4
     assert str(some["method"].dtype) == "category"
     # a filter may look at what is not wanted; of several lists any may hold
-    any_of: Filters = [[("round", "==", 0)], [("method", "in", ["zeta"]), ("round", "==", 2)]]
+    any_of: list[list[Condition]] = [[("round", "==", 0)], [("method", "in", ["zeta"]), ("round", "==", 2)]]
     either = run.read("rounds", ["end_s"], any_of)
     rounds = run.rounds
     wanted = rounds[(rounds["round"] == 0) | ((rounds["method"] == "zeta") & (rounds["round"] == 2))]
