@@ -1,5 +1,6 @@
 """A small run made by hand: two methods, two rounds, three devices, numbers that can be added in the head."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,7 @@ def run(**replaced: pd.DataFrame) -> Run:
         "stages": _stages(),
         "lessons": _table("lessons"),
     }
-    methods = {"methods": dict.fromkeys(TRIPS)}
-    made = Run(Path("a-run"), methods, methods)
-    # as if they had been read
-    vars(made).update({**frames, "events": _table("events"), **replaced})
-    return made
+    return _read("a-run", tuple(TRIPS), {**frames, "events": _table("events"), **replaced})
 
 
 def many(count: int) -> Run:
@@ -49,9 +46,16 @@ def many(count: int) -> Run:
         evals += [_eval(f"method-{i}", "finetune", 1, "accuracy", 0.5 + 0.001 * i, spent)]
         evals += [_eval(f"method-{i}", "finetune", 2, "accuracy", 0.6 + 0.001 * i, 2 * spent)]
         evals += [_eval(f"method-{i}", "finetune", 2, "majority_accuracy", 0.45, 2 * spent)]
-    methods = {"methods": {f"method-{i}": None for i in range(count)}}
     frames = {name: _table(name) for name in ("trips", "rounds", "stages", "lessons", "events")}
-    return Run(Path("many"), methods, methods, **frames, evals=_table("evals", *evals))
+    return _read("many", [f"method-{i}" for i in range(count)], {**frames, "evals": _table("evals", *evals)})
+
+
+def _read(name: str, methods: Sequence[str], frames: Mapping[str, pd.DataFrame]) -> Run:
+    """A run whose frames have been read already."""
+    listed = {"methods": dict.fromkeys(methods)}
+    made = Run(Path(name), listed, listed)
+    vars(made).update(frames)
+    return made
 
 
 def no_evals() -> pd.DataFrame:
