@@ -198,7 +198,7 @@ def test_token_classification(tmp_path: Path) -> None:
     assert 0 <= found["finetune/span_f1"] <= 1
 
 
-OTHERS = ("centralized", "fedavg", "fedopt", "fedprox", "freezing", "scaffold")
+OTHERS = ("centralized", "fedavg", "fedopt", "fedprox", "freezing", "progfed", "scaffold")
 
 
 @pytest.mark.parametrize("kind", ["depthfl", "distilbert", "fedbert", "fedbt", "fedsplitbert", "lora", "stacking"])

@@ -45,12 +45,12 @@ class Schedule(Config):
         """The rounds follow from `start`."""
         return self.embeddings_round is None and self.layer_rounds is None
 
-    def misfits(self, phase: FederatedPhase, layers: int) -> Iterator[Problem]:
-        """What does not fit this phase, and a global model of so many layers."""
+    def misfits(self, phase: FederatedPhase, layers: int, of: str) -> Iterator[Problem]:
+        """What does not fit this phase, and so many layers; `of` says what has them."""
         rounds, name = phase.config.rounds, dotted(phase.key)
         given = self.layer_rounds or ()
         if len(given) > layers:
-            yield Problem(("layer_rounds",), f"lists {len(given)} layers, the global model has {layers}")
+            yield Problem(("layer_rounds",), f"lists {len(given)} layers, {of} has {layers}")
         latest = {"embeddings_round": self.embeddings_round or 0, "layer_rounds": max(given, default=0)}
         for option, round_ in latest.items():
             if round_ >= rounds:

@@ -1,16 +1,18 @@
-"""ProgFed: Wang, Stich, He and Fritz, ICML 2022, arXiv 2110.05323, for Transformer encoders.
+"""ProgFed: Wang, Stich, He and Fritz, ICML 2022, arXiv 2110.05323, for Transformers.
 
 The model grows in stages: blocks of layers from the embeddings upwards under a temporary head; after each growth all
-layers so far are trained (this is not layer-wise freezing). Everybody is in the same stage.
+layers so far are trained (this is not layer-wise freezing). Everybody is in the same stage. How an encoder-decoder
+grows is our adaptation of what the paper does with U-Nets (`fedsim.methods.growth`).
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from fedsim.methods.base import Federated, Fill, PhaseName, Stage
+from fedsim.methods.growth import Order, grown, sources
 from fedsim.methods.schedules import apportion, listed, misfits, named
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import HEAD, Layers, Plan, full, layer
@@ -24,21 +26,13 @@ def stage_lengths(rounds: int, stages: int) -> list[int]:
     return apportion(rounds, [1] * (stages - 1) + [stages + 1])
 
 
-def bottom_up(depths: Sequence[int]) -> list[tuple[int, ...]]:
-    """The global layers that make the model of each stage: an encoder grows from the embeddings upwards.
-
-    Another order of growth is another function of this kind; a stage's new layers are those that the one before lacks.
-    """
-    return [tuple(range(depth)) for depth in depths]
-
-
 class Growth(Config):
     """How the model grows in a phase."""
 
     stages: Count | None = None
-    """S, stages with blocks of equal size; null: 4, or one a layer where there are fewer layers."""
+    """S, stages with blocks of equal size; null: 4, or one a layer where there are fewer layers (of the decoder)."""
     boundaries: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
-    """Instead of `stages`: layers of the model in each stage, ascending to all of them."""
+    """Instead of `stages`: layers of the model, or of its decoder, in each stage, ascending to all of them."""
     stage_rounds: Annotated[tuple[Count, ...], Field(min_length=1)] | None = None
     """Rounds of each stage; null: T / (2S), and T (S + 1) / (2S) for the last."""
     new_blocks: Literal["pretrained", "random", "stack", "identity"] = "pretrained"
@@ -55,7 +49,7 @@ class Growth(Config):
             yield Problem(("boundaries",), f"must be ascending, given {', '.join(map(str, self.boundaries))}")
 
     def depths(self, layers: int) -> tuple[int, ...]:
-        """Layers of the model in each stage; where S does not divide them, the upper blocks are the larger ones."""
+        """Layers in each stage, of `layers`; where S does not divide them, the later blocks are the larger ones."""
         if self.boundaries is not None:
             return self.boundaries
         stages = self.stages or min(4, layers)
@@ -65,15 +59,15 @@ class Growth(Config):
         """Rounds of each stage."""
         return list(self.stage_rounds or stage_lengths(rounds, len(self.depths(layers))))
 
-    def misfits(self, phase: FederatedPhase, layers: int) -> Iterator[Problem]:
-        """What does not fit this phase, and a global model of so many layers."""
+    def misfits(self, phase: FederatedPhase, layers: int, of: str) -> Iterator[Problem]:
+        """What does not fit this phase, and so many layers to grow; `of` says what has them."""
         rounds, name = phase.config.rounds, dotted(phase.key)
         if (self.stages or 1) > layers:
-            yield Problem(("stages",), f"is {self.stages}, the global model has {layers} layers")
+            yield Problem(("stages",), f"is {self.stages}, {of} has {layers} layers")
             return
         depths = self.depths(layers)
         if depths[-1] != layers:
-            yield Problem(("boundaries",), f"must end with all {layers} layers of the global model, given {depths[-1]}")
+            yield Problem(("boundaries",), f"must end with all {layers} layers of {of}, given {depths[-1]}")
             return
         stages = len(depths)
         if self.stage_rounds is not None:
@@ -92,20 +86,23 @@ class Growth(Config):
 class PretrainingGrowth(Growth):
     """Growth in further pre-training."""
 
-    head: Literal["tied_lm", "task"] = "tied_lm"
-    """`tied_lm`: at each growth a fresh transform before the tied decoder; `task`: the MLM head stays as it is."""
+    head: Literal["tied_lm", "task"] | None = None
+    """`tied_lm`: at each growth a fresh transform before the tied matrix; `task`: the MLM head stays as it is; null:
+    `tied_lm`, and with a decoder `task`: there is no transform before its matrix."""
 
 
 class FinetuningGrowth(Growth):
     """Growth in fine-tuning."""
 
-    head: Literal["pool_linear", "task"] = "pool_linear"
+    head: Literal["pool_linear", "task"] | None = None
     """`pool_linear`: a new linear layer on the mean of all tokens (tags: on each token) until the model is complete;
-    `task`: the task's own head from the start, kept at growth."""
+    `task`: the task's own head from the start, kept at growth; null: `pool_linear`, and `task` in symmetric growth."""
 
 
 class ProgFed(Federated):
-    """ProgFed (Wang et al. 2022): the model grows from the bottom, a block of layers at a time."""
+    """ProgFed (Wang et al. 2022): the model grows from the bottom, or from both ends, a block of layers at a time."""
+
+    decoders: ClassVar[bool] = True
 
     kind: Literal["progfed"] = "progfed"
     weighting: Literal["samples", "uniform"] = "uniform"
@@ -114,6 +111,10 @@ class ProgFed(Federated):
     """Options of further pre-training."""
     finetune: FinetuningGrowth = FinetuningGrowth()
     """Options of fine-tuning."""
+    growth: Order = "bottom_up"
+    """An encoder grows `bottom_up`. An encoder-decoder, in our adaptation of what the paper does with U-Nets: from both
+    ends inwards (`symmetric`), or the decoder alone from its input upwards, the encoder whole from the start
+    (`asymmetric`)."""
     mu: NonNegative = 0.0
     """FedProx's proximal term (mu / 2) * |w - w_global|^2 over what is trained; 0: none."""
     reset_server_optimizer: Flag = True
@@ -124,40 +125,63 @@ class ProgFed(Federated):
         return Recipe(proximal=self.mu)
 
     def problems(self) -> Iterator[Problem]:
-        """The server's optimizer is asked for one thing."""
+        """The server's optimizer is asked for one thing, and the output's end keeps its head where it stays."""
         yield from super().problems()
+        if self.growth != "bottom_up" and self.further_pretrain.head == "tied_lm":
+            yield Problem(("further_pretrain", "head"), "is tied_lm: with a decoder there is no transform to renew")
+        if self.growth == "symmetric" and self.finetune.head == "pool_linear":
+            fault = "is pool_linear: in symmetric growth the output's end, and its head, are there from the start"
+            yield Problem(("finetune", "head"), fault)
         if self.server.on_new_stage == "reset" and not self.reset_server_optimizer:
             yield Problem(("reset_server_optimizer",), "is false, but server.on_new_stage is reset")
 
     def schedule_problems(self, phases: Phases, layers: int, decoder_layers: int = 0) -> Iterator[Problem]:
-        """No more stages than layers or rounds, and lists that add up."""
-        yield from misfits({"further_pretrain": self.further_pretrain, "finetune": self.finetune}, phases, layers)
+        """An order that the model can grow in, no more stages than layers or rounds, and lists that add up."""
+        if decoder_layers and self.growth == "bottom_up":
+            fault = "is bottom_up, for encoders; this model has a decoder: set it to symmetric or asymmetric"
+            yield Problem(("growth",), fault)
+            return
+        if not decoder_layers and self.growth != "bottom_up":
+            fault = f"is {self.growth}, for models with a decoder (model.family: bart); an encoder grows bottom_up"
+            yield Problem(("growth",), fault)
+            return
+        of = "the decoder" if decoder_layers else "the global model"
+        growths: dict[PhaseName, Growth] = {"further_pretrain": self.further_pretrain, "finetune": self.finetune}
+        yield from misfits(growths, phases, decoder_layers or layers, of)
 
     def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """One stage a growth, or two with a warm-up."""
-        growth: PretrainingGrowth | FinetuningGrowth = getattr(self, phase)
-        depths = growth.depths(architecture.layers)
+        options: PretrainingGrowth | FinetuningGrowth = getattr(self, phase)
+        layers, decoder_layers, keeps = architecture.layers, architecture.decoder_layers, self._keeps_head(phase)
+        depths, lengths = options.depths(decoder_layers or layers), options.lengths(rounds, decoder_layers or layers)
         built: list[Stage] = []
         before: tuple[int, ...] = ()
-        for active, length in zip(bottom_up(depths), growth.lengths(rounds, architecture.layers), strict=True):
-            first, last = not built, len(active) == architecture.layers
+        for active, length in zip(grown(self.growth, depths, layers, decoder_layers), lengths, strict=True):
+            first, last = not built, len(active) == layers
             new = tuple(sorted(set(active) - set(before)))
-            own = None if last or growth.head == "task" else _temporary(head)
-            fills = () if first else _fills(growth, new, before)
-            if not first and growth.head != "task" and (own or head) == (built[-1].head or head):
+            own = None if last or keeps else _temporary(head)
+            fills = () if first else _fills(options, new, before, architecture.encoder_layers)
+            if not first and not keeps and (own or head) == (built[-1].head or head):
                 fills = (*fills, Fill(HEAD, "random"))  # a head of another kind starts afresh by itself
-            warmup = 0 if first else growth.warmup_rounds
+            warmup = 0 if first else options.warmup_rounds
             tested = None if last else active
             reset = self.reset_server_optimizer and not first
             if warmup:
                 plan, label = _plan(active, new, train_embeddings=False), f"{named(new)}, head (warm-up)"
                 built.append(Stage(warmup, (plan,), label, fills, own, tested=tested, reset_server=reset))
                 fills = ()
-            plan = full(architecture.layers) if last else _plan(active, active, train_embeddings=True)
+            plan = full(layers) if last else _plan(active, active, train_embeddings=True)
             label = "full model" if last else f"embeddings, {named(active)}, head"
             built.append(Stage(length - warmup, (plan,), label, fills, own, tested=tested, reset_server=reset))
             before = active
         return built
+
+    def _keeps_head(self, phase: PhaseName) -> bool:
+        """The head goes through all stages, and none is temporary."""
+        head = self.further_pretrain.head if phase == "further_pretrain" else self.finetune.head
+        if head is not None:
+            return head == "task"
+        return self.growth == "symmetric" or (self.growth == "asymmetric" and phase == "further_pretrain")
 
 
 def _temporary(head: Head) -> Head:
@@ -165,14 +189,12 @@ def _temporary(head: Head) -> Head:
     return Head("mean", head.classes) if head.per_sample else head
 
 
-def _fills(growth: Growth, new: Sequence[int], before: Sequence[int]) -> tuple[Fill, ...]:
+def _fills(growth: Growth, new: Sequence[int], before: Sequence[int], encoder_layers: int) -> tuple[Fill, ...]:
     if growth.new_blocks == "pretrained":
         return ()
     if growth.new_blocks != "stack":
         return tuple(Fill(layer(index), growth.new_blocks) for index in new)
-    # the uppermost layers so far, in their order; again from their first where the block is larger than all of them
-    sources = before[-len(new) :]
-    return tuple(Fill(layer(index), layer(sources[i % len(sources)])) for i, index in enumerate(new))
+    return tuple(Fill(layer(to), layer(of)) for to, of in sources(new, before, encoder_layers).items())
 
 
 def _plan(active: tuple[int, ...], trained: Sequence[int], *, train_embeddings: bool) -> Plan:

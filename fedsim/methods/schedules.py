@@ -1,6 +1,7 @@
 """What methods share whose stages follow a rule: rounds in whole numbers, names of layers, and what does not fit."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Protocol
 
 from fedsim.scenario.base import Problem
@@ -10,16 +11,18 @@ from fedsim.scenario.phases import FederatedPhase, PhaseKind, Phases
 class Schedule(Protocol):
     """A method's options for one kind of phase."""
 
-    def misfits(self, phase: FederatedPhase, layers: int) -> Iterator[Problem]:
-        """What does not fit this phase, and a global model of so many layers."""
+    def misfits(self, phase: FederatedPhase, layers: int, of: str) -> Iterator[Problem]:
+        """What does not fit this phase, and so many layers; `of` says what has them."""
 
 
-def misfits(schedules: Mapping[PhaseKind, Schedule], phases: Phases, layers: int) -> Iterator[Problem]:
+def misfits(
+    schedules: Mapping[PhaseKind, Schedule], phases: Phases, layers: int, of: str = "the global model"
+) -> Iterator[Problem]:
     """What the schedules find in the scenario's phases; what holds in several of them is said once."""
     yield from dict.fromkeys(
         Problem((phase.kind, *problem.key), problem.message)
         for phase in phases.federated
-        for problem in schedules[phase.kind].misfits(phase, layers)
+        for problem in schedules[phase.kind].misfits(phase, layers, of)
     )
 
 
@@ -55,5 +58,7 @@ def listed(stage_rounds: Sequence[int], stages: int, rounds: int, phase: str) ->
 
 
 def named(layers: Sequence[int]) -> str:
-    """Neighbouring layers, for people."""
-    return f"layer {layers[0]}" if len(layers) == 1 else f"layers {layers[0]}-{layers[-1]}"
+    """Layers in ascending order, for people."""
+    starts = [place for place, index in enumerate(layers) if index - 1 not in layers]
+    runs = [layers[start:stop] for start, stop in pairwise([*starts, len(layers)])]
+    return ", ".join(f"layer {run[0]}" if len(run) == 1 else f"layers {run[0]}-{run[-1]}" for run in runs)

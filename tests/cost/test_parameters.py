@@ -82,6 +82,7 @@ def test_published_parameter_counts() -> None:
     assert whole(BERT_BASE, LINEAR).parameters == 108_901_645
     assert whole(DISTILBERT, LINEAR).parameters == 66_372_877
     assert whole(TINYBERT_4, LINEAR).parameters == 14_256_661
+    assert whole(BART_BASE, MLM).parameters == 139_420_416 + 50_265  # and the bias in front of the vocabulary
 
 
 def test_published_payloads() -> None:
