@@ -14,10 +14,11 @@
 # %% [markdown]
 # # Methods compared
 #
-# Every method in one world: the same clients, text, batches and first weights; what differs is which part of the model
-# a client trains, and what it sends. This notebook reads a run of `scenarios/methods_compared.yaml`.
+# Every method in one world: the same clients, text, rounds and first weights; what differs is which part of the model
+# a client trains, and what it sends. This notebook reads a run of `scenarios/methods_compared.yaml`;
+# [docs/methods_compared.md](../docs/methods_compared.md) has the same with three seeds and two partitions.
 #
-# Name a run below, or in the environment variable `FEDSIM_RUN`. With neither, four of the methods are run here for a
+# Name a run below, or in the environment variable `FEDSIM_RUN`. With neither, three of the methods are run here for a
 # few rounds, which takes seconds and learns next to nothing.
 
 # %%
@@ -35,8 +36,11 @@ import pandas as pd
 
 import fedsim
 from fedsim.report import figures, frames
+from fedsim.report.tradeoff import tradeoff_figure
 
-SHORT = ["data.corpus.libraries=[networkx]", "fleet.clients=12", "phases.pretrain.steps=5", "phases.finetune.rounds=4"]
+SHORT = ["data.corpus.libraries=[networkx]", "fleet.clients=12", "phases.pretrain={steps: 5}"]
+SHORT += ["phases.finetune.rounds=4", "phases.finetune.participation.clients_per_round=5", "methods.head_pruning.after_rounds=2"]
+SHORT += ["phases.finetune.task.label=kind"]
 with tempfile.TemporaryDirectory() as scratch:
     folder = RUN or os.environ.get("FEDSIM_RUN")
     if folder is None:
@@ -44,7 +48,7 @@ with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "fedsim", "scenario", "methods_compared", "--engine", "inline"]
         for setting in SHORT:
             command += ["--set", setting]
-        for method in ("fedavg", "fedbt", "progfed", "fedsplitbert"):
+        for method in ("fedavg", "fedbt", "fedsplitbert"):
             command += ["--method", method]
         subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
     run = fedsim.read_run(folder)
@@ -56,8 +60,9 @@ run.scenario["name"], len(run.methods)
 # %% [markdown]
 # ## What each method reached and spent
 #
-# Best first. Traffic counts both ways, FLOPs forward and backward; device time is summed over devices, and simulated
-# time is what a clock on the wall would show. `share` is what a method spent of what the first one did.
+# Best first. Traffic counts both ways, FLOPs forward and backward on devices; simulated time is what a clock on the wall
+# would show. `share` is what a method spent of what the first one did. A single seed says little about methods that
+# are close to each other.
 
 # %%
 phase, metric = frames.headline(run)[-1]
@@ -75,10 +80,11 @@ pd.DataFrame(
 ).sort_values(metric, ascending=metric.endswith("loss"))
 
 # %% [markdown]
-# The grey line joins the methods that no other one beats in quality and cost at once.
+# The grey line joins the methods that no other one beats in quality and cost at once. Training in one place sends
+# nothing; it has all clients' samples instead.
 
 # %%
-figures.tradeoff_figure(run)
+tradeoff_figure(run)
 
 # %% [markdown]
 # ## Along the way
