@@ -23,6 +23,10 @@ DECLARED = (
     ("  pretrain: {steps: 3}\n", ""),
 )
 COLUMNS = "flops_per_s,memory_bytes,downlink_bits_per_s,uplink_bits_per_s,latency_s,compute_power_w,radio_power_w"
+STUDENT = (
+    "  x: {kind: tinybert, general: {where: clients}, "
+    "model: {hidden: 8, layers: 2, heads: %d, feed_forward: 8, max_positions: 24, vocabulary: 999}}"
+)
 DEVICE = "1e9,1000000000,1e6,1e6,0.1,2,1"
 
 
@@ -103,6 +107,36 @@ SETTINGS = [
         "global layer",
         "mine.yaml:21: methods.x.global_layers.1: is 4, the model's layers are 0 to 3",
         changes=(("  fedavg:\n", "  x: {kind: fedsplitbert, global_layers: [0, 4]}\n"),),
+    ),
+    case(
+        "no global layer",
+        "mine.yaml:21: methods.x.global_layers: names no layer",
+        changes=(("  fedavg:\n", "  x: {kind: fedsplitbert, global_layers: []}\n"),),
+    ),
+    case(
+        "more stages than layers",
+        "mine.yaml:21: methods.x.finetune.stages: is 5, the global model has 4 layers",
+        changes=(("  fedavg:\n", "  x: {kind: progfed, further_pretrain: {stages: 3}, finetune: {stages: 5}}\n"),),
+    ),
+    case(
+        "a model that grows too far",
+        "mine.yaml:21: methods.x.further_pretrain.boundaries: must end with all 4 layers of the global model, given 5",
+        changes=(("  fedavg:\n", "  x: {kind: progfed, further_pretrain: {boundaries: [2, 5]}}\n"),),
+    ),
+    case(
+        "a cut of no kind",
+        "mine.yaml:21: methods.x.cut: unknown value the number 2; allowed: bfloat16, float32, int8",
+        changes=(("  fedavg:\n", "  x: {kind: fedbert, cut: 2}\n"),),
+    ),
+    case(
+        "a teacher with another vocabulary",
+        "mine.yaml:21: methods.x.model.vocabulary: is 999, its teacher (`model`) has 500: they must share one",
+        changes=(("feed_forward: 32,", "feed_forward: 32, vocabulary: 500,"), ("  fedavg:\n", f"{STUDENT % 2}\n")),
+    ),
+    case(
+        "a teacher with other heads",
+        "mine.yaml:21: methods.x.general.loss.attention: compares head by head: the teacher has 2 heads, the student 4",
+        changes=(("feed_forward: 32,", "feed_forward: 32, vocabulary: 999,"), ("  fedavg:\n", f"{STUDENT % 4}\n")),
     ),
     case(
         "a mask over weights",
