@@ -104,6 +104,9 @@ def show(
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Run folders.")],
     method: Annotated[list[str] | None, typer.Option(help="This method only; repeatable.")] = None,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Draw quality against bytes and FLOPs: .png or .svg.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="A JSON list on stdout: single values, means, deviations.")
     ] = False,
@@ -115,6 +118,10 @@ def compare(
     from fedsim.report.spread import repeats
 
     found = repeats(runs, method or [])
+    if picture is not None:
+        from fedsim.report.tradeoff import save
+
+        save(found, picture)
     if as_json:
         _print_json(numbers(found))
         return

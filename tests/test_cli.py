@@ -137,6 +137,9 @@ def test_runs_with_other_seeds_are_told_as_a_mean(work: Desk) -> None:
     uploads = group["methods"]["fedbt"]["upload_bytes"]
     assert (list(group["methods"]), group["seeds"], uploads["n"]) == (["fedbt"], [3, 4, 5], 3)
     assert uploads["mean"] == sum(uploads["values"]) / 3
+    refused = work.run("compare", "a", "b", "--picture", "a.png")
+    assert (refused.code, refused.out) == (2, "")
+    assert "--picture: nothing was evaluated: made with --price" in refused.err
 
 
 def test_methods_to_show_can_be_chosen(work: Desk) -> None:

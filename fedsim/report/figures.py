@@ -192,7 +192,7 @@ def _quality(
     for method in run.methods:
         own = points[points["method"] == method]
         axes.plot(own["cost"] / size, own["value"], **looks.get(method, BACKGROUND))
-    draw_baseline(axes, run, pair, named)
+    draw_baseline(axes, metric, frames.baseline(run, phase, metric), named)
     dress(axes, f"{COSTS[cost].label}, {unit}", LABELS.get(metric, metric))
     axes.set_xlim(left=0)
 

@@ -39,6 +39,12 @@ COSTS: Mapping[str, Cost] = {
 LEGS = ("download_s", "compute_s", "exchange_s", "server_s", "wait_s", "upload_s")
 HEADLINES = ("mlm_loss", "span_f1", "accuracy")
 """Where there are spans, accuracy over tags says little: most of them are O."""
+BASELINES = {
+    "mlm_loss": "unigram_loss",
+    "accuracy": "majority_accuracy",
+    "personal_accuracy": "personal_majority_accuracy",
+}
+"""What is reached without any model, by the metric that it is to be compared with."""
 _WASTE = {
     "bytes": ("upload_bytes", "download_bytes"),
     "FLOPs": ("flops_forward", "flops_backward"),
@@ -75,6 +81,12 @@ def final(run: "Run", phase: str, metric: str) -> "pd.DataFrame":
     spent = {name: last[list(cost.columns)].sum(axis=1) for name, cost in COSTS.items()}
     table: pd.DataFrame = last[["value"]].assign(**spent)
     return table
+
+
+def baseline(run: "Run", phase: str, metric: str) -> float | None:
+    """The same metric without any model; None: not known."""
+    known = run.evals[(run.evals["phase"] == phase) & (run.evals["metric"] == BASELINES.get(metric, ""))]["value"]
+    return float(known.iloc[-1]) if len(known) else None
 
 
 def front(table: "pd.DataFrame", cost: str, metric: str) -> "pd.DataFrame":

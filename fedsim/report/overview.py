@@ -3,19 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from fedsim.report.frames import BYTES, FLOPS, HEADLINES, JOULES, SECONDS, Units
+from fedsim.report.frames import BYTES, FLOPS, JOULES, SECONDS, Units
 from fedsim.report.layout import Grid
-from fedsim.report.spread import Spread, Summary, spread
+from fedsim.report.spread import Spread, Summary, quality, quality_keys, spread, without_model
 from fedsim.report.style import best_unit
 
 World = Mapping[str, Sequence[Summary]]
 """By method, as a row is to be called: what each run says of it, runs of different seeds."""
 WITHOUT = "without a model"
-_BASELINES = {
-    "mlm_loss": "unigram_loss",
-    "accuracy": "majority_accuracy",
-    "personal_accuracy": "personal_majority_accuracy",
-}
 _PERCENT: Units = ((0.01, "%"),)
 
 
@@ -48,7 +43,7 @@ def overview(worlds: Sequence[World], title: str = "", notes: Sequence[str] = ()
         sections.add(len(rows))
         rows += (_Row(" ".join(label.split()), own) for label, own in world.items())
         without = _Row(WITHOUT, next(iter(world.values())), modelled=False)
-        if any(_reached(without, key) for key in _keys(rows)):
+        if any(_reached(without, key) for key in quality_keys(without.summaries)):
             sections.add(len(rows))
             rows.append(without)
     columns = [*_quality(rows), *_costs(rows)]
@@ -63,24 +58,12 @@ def overview(worlds: Sequence[World], title: str = "", notes: Sequence[str] = ()
     )
 
 
-def _keys(rows: Sequence[_Row]) -> list[str]:
-    """The metrics that say how good a model is, by phase, each with that of clients' own samples."""
-    known = dict.fromkeys(key for row in rows for own in row.summaries for key in own["quality"])
-    phases = dict.fromkeys(key.partition("/")[0] for key in known)
-    best = [(phase, next((m for m in HEADLINES if f"{phase}/{m}" in known), None)) for phase in phases]
-    keys = [f"{phase}/{prefix}{metric}" for phase, metric in best if metric for prefix in ("", "personal_")]
-    return [key for key in keys if key in known]
-
-
 def _reached(row: _Row, key: str) -> Spread | None:
-    if not row.modelled:
-        phase, _, metric = key.rpartition("/")
-        key = f"{phase}/{_BASELINES.get(metric, '')}"
-    return spread(own["quality"][key] for own in row.summaries if key in own["quality"])
+    return quality(row.summaries, key) if row.modelled else without_model(row.summaries, key)
 
 
 def _quality(rows: Sequence[_Row]) -> Iterator[_Column]:
-    keys = _keys(rows)
+    keys = quality_keys(own for row in rows for own in row.summaries)
     metrics = [key.rpartition("/")[2] for key in keys]
     for key, metric in zip(keys, metrics, strict=True):
         phase = key.rpartition("/")[0]

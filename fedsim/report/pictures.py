@@ -26,6 +26,7 @@ def draw(run: Path) -> list[Path]:
         UserError: nothing was evaluated.
     """
     from fedsim.report.figures import quality_figure
+    from fedsim.report.style import write
     from fedsim.report.tradeoff import tradeoff_figure
     from fedsim.trace.reader import read_run
 
@@ -35,7 +36,6 @@ def draw(run: Path) -> list[Path]:
         figure = make(read)
         for kind in ("png", "svg"):
             file = run / FOLDER / f"{name}.{kind}"
-            # without a date and a version inside, the same run gives the same file
-            figure.savefig(file, dpi=150, metadata={"Software": None} if kind == "png" else {"Date": None})
+            write(figure, file)
             files.append(file)
     return files

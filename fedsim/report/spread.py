@@ -8,6 +8,7 @@ from statistics import fmean, stdev
 from typing import Any, NamedTuple
 
 from fedsim.errors import UserError
+from fedsim.report.frames import BASELINES, HEADLINES
 from fedsim.run_folder import SCENARIO, read_json, summary
 from fedsim.scenario.identity import world
 
@@ -33,6 +34,26 @@ def spread(values: Iterable[float]) -> Spread | None:
     alike = len(set(found)) == 1  # the mean of equal numbers may be off by a rounding
     mean = found[0] if alike else fmean(found)
     return Spread(len(found), mean, None if len(found) == 1 else 0.0 if alike else stdev(found, mean))
+
+
+def quality_keys(summaries: Iterable[Summary]) -> list[str]:
+    """The metrics that say how good a model is, as `PHASE/METRIC`: each phase's, and that of clients' own samples."""
+    known = dict.fromkeys(key for own in summaries for key in own["quality"])
+    phases = dict.fromkeys(key.partition("/")[0] for key in known)
+    best = [(phase, next((m for m in HEADLINES if f"{phase}/{m}" in known), None)) for phase in phases]
+    keys = [f"{phase}/{prefix}{metric}" for phase, metric in best if metric for prefix in ("", "personal_")]
+    return [key for key in keys if key in known]
+
+
+def quality(summaries: Iterable[Summary], key: str) -> Spread | None:
+    """What was reached in a metric; None: it was not measured."""
+    return spread(own["quality"][key] for own in summaries if key in own["quality"])
+
+
+def without_model(summaries: Iterable[Summary], key: str) -> Spread | None:
+    """What is reached in it without any model; None: not known."""
+    phase, _, metric = key.rpartition("/")
+    return quality(summaries, f"{phase}/{BASELINES.get(metric, '')}")
 
 
 @dataclass(frozen=True)

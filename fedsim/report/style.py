@@ -5,16 +5,15 @@ belong to nobody: pyplot is not used, and no setting of matplotlib is changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fedsim.errors import UserError
-from fedsim.report.frames import Units
+from fedsim.report.frames import BASELINES, Units
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from fedsim.trace.reader import Run
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "os^DvPX"
@@ -30,7 +29,6 @@ LABELS = {
     "span_f1": "span F1",
 }
 """Metrics in words."""
-_BASELINES = {"mlm_loss": "unigram_loss", "accuracy": "majority_accuracy"}
 
 
 def best_unit(units: Units, largest: float) -> tuple[float, str]:
@@ -49,6 +47,20 @@ def blank(width: float, height: float) -> "Figure":
     except ImportError as error:
         raise UserError("figures need matplotlib: pip install 'fedsim-ray[notebooks]'") from error
     return Figure(figsize=(width, height), layout="constrained", facecolor="white", dpi=100)
+
+
+def write(figure: "Figure", file: Path) -> None:
+    """A figure as .png or .svg; the same figure gives the same bytes.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    import matplotlib as mpl
+
+    # neither a date nor a version inside, and names of parts that are not drawn at random
+    metadata = {"Software": None} if file.suffix == ".png" else {"Date": None}
+    with mpl.rc_context({"svg.hashsalt": file.name}):
+        figure.savefig(file, dpi=150, metadata=metadata)
 
 
 def dress(axes: "Axes", x: str, y: str, grid: str = "both") -> None:
@@ -84,16 +96,14 @@ def styles(methods: Iterable[str]) -> dict[str, dict[str, Any]]:
     }
 
 
-def draw_baseline(axes: "Axes", run: "Run", pair: tuple[str, str], named: bool = True) -> None:
-    """A dotted line where (phase, metric) is without any model, if that is known; with its name or not."""
-    phase, metric = pair
-    baseline = _BASELINES.get(metric, "")
-    known = run.evals[(run.evals["phase"] == phase) & (run.evals["metric"] == baseline)]["value"]
-    if len(known):
-        axes.axhline(known.iloc[-1], color=INK, linestyle=":", linewidth=1)
-    if len(known) and named:
+def draw_baseline(axes: "Axes", metric: str, value: float | None, named: bool = True) -> None:
+    """A dotted line where a metric is without any model, if that is known; with its name or not."""
+    if value is None:
+        return
+    axes.axhline(value, color=INK, linestyle=":", linewidth=1)
+    if named:
         axes.annotate(
-            LABELS[baseline], (0.99, known.iloc[-1]), xycoords=("axes fraction", "data"), xytext=(0, 2),
+            LABELS[BASELINES[metric]], (0.99, value), xycoords=("axes fraction", "data"), xytext=(0, 2),
             textcoords="offset points", ha="right", va="bottom", fontsize=8, color=INK,
         )  # fmt: skip
 

@@ -2,13 +2,18 @@
 
 from collections.abc import Iterator, Sequence
 from math import cos, pi, sin
+from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, NamedTuple
 
+from fedsim.errors import UserError
 from fedsim.report import frames
 from fedsim.report.frames import COSTS
-from fedsim.report.style import GRID, INK, LABELS, best_unit, blank, draw_baseline, dress, styles
+from fedsim.report.spread import Repeats, quality, quality_keys, without_model
+from fedsim.report.style import GRID, INK, LABELS, best_unit, blank, draw_baseline, dress, styles, write
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -18,6 +23,13 @@ _LETTERS = 8.0
 """Size of names, in points."""
 _MARKER = 6.0
 """Size of markers, in points."""
+_SUMMED = {
+    "upload": ("upload_bytes",),
+    "traffic": ("upload_bytes", "download_bytes"),
+    "flops": ("flops_forward", "flops_backward"),
+    "time": ("simulated_seconds",),
+}
+"""The costs of `COSTS`, in a run's summary."""
 _LEADER = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 3}
 """From a name to a point that is not next to it."""
 
@@ -52,7 +64,52 @@ def tradeoff_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops")) -> 
         UserError: The run has no evaluations, or matplotlib is not installed.
     """
     phase, metric = frames.headline(run)[-1]
-    table = frames.final(run, phase, metric)
+    return _figure(frames.final(run, phase, metric), metric, frames.baseline(run, phase, metric), costs)
+
+
+def repeats_figure(found: Repeats, costs: Sequence[str] = ("traffic", "flops")) -> "Figure":
+    """The same of runs with different seeds: means, and bars as long as the sample standard deviation each way.
+
+    Raises:
+        UserError: Nothing was evaluated, or matplotlib is not installed.
+    """
+    import pandas as pd
+
+    every = [own for summaries in found.methods.values() for own in summaries]
+    keys = [key for key in quality_keys(every) if "/personal_" not in key]
+    if not keys:
+        raise UserError("nothing was evaluated: made with --price, or with phases.evaluate: null", key="--picture")
+    rows = {}
+    for name, summaries in found.methods.items():
+        if (reached := quality(summaries, keys[-1])) is not None:
+            rows[name] = {"value": reached.mean, "deviation": reached.deviation or 0.0}
+            for cost, columns in _SUMMED.items():
+                rows[name][cost] = fmean(sum(own[column] for column in columns) for own in summaries)
+    without = without_model(every, keys[-1])
+    table = pd.DataFrame.from_dict(rows, "index")
+    return _figure(table, keys[-1].rpartition("/")[2], without.mean if without else None, costs)
+
+
+def save(found: Sequence[Repeats], file: Path) -> None:
+    """Write the picture of runs of one world.
+
+    Raises:
+        UserError: They are of several worlds, or the file cannot be written; otherwise as `repeats_figure`.
+    """
+    if len(found) > 1:
+        fault = f"shows runs that differ in their seeds alone; {found[1].labels[0]} differs from {found[0].labels[0]}"
+        raise UserError(fault, key="--picture")
+    if file.suffix not in (".png", ".svg"):
+        raise UserError(f"must end in .png or .svg, given {file.name}", key="--picture")
+    figure = repeats_figure(found[0])
+    try:
+        write(figure, file)
+    except OSError as error:
+        raise UserError(f"cannot be written: {error.strerror}", file=file, key="--picture") from error
+
+
+def _figure(table: "pd.DataFrame", metric: str, baseline: float | None, costs: Sequence[str]) -> "Figure":
+    """Of a table with a row a method: columns `value`, perhaps its `deviation`, and each cost."""
     figure = blank(5.6 * len(costs), 4.4 if len(table) < 10 else 5.4)
     plots = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
     points: list[list[tuple[float, float]]] = []
@@ -63,7 +120,10 @@ def tradeoff_figure(run: "Run", costs: Sequence[str] = ("traffic", "flops")) -> 
         points.append([(float(x) / size, float(y)) for x, y in zip(table[cost], table["value"], strict=True)])
         for (x, y), style in zip(points[-1], styles(table.index).values(), strict=True):
             axes.plot(x, y, **{**style, "markersize": _MARKER})
-        draw_baseline(axes, run, (phase, metric))
+        if "deviation" in table:
+            bars = {"fmt": "none", "ecolor": "#BBBBBB", "elinewidth": 1.0, "zorder": 1}
+            axes.errorbar(table[cost] / size, table["value"], yerr=table["deviation"], **bars)
+        draw_baseline(axes, metric, baseline)
         dress(axes, f"{COSTS[cost].label}, {unit}", LABELS.get(metric, metric))
         axes.margins(y=0.1)
         axes.set_xlim(0, 1.22 * max(x for x, _ in points[-1]) or 1.0)  # room for names on the right

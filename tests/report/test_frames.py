@@ -81,3 +81,11 @@ def test_final_is_the_last_evaluation_with_its_costs() -> None:
     for method, row in table.iterrows():
         last = evals[evals["method"] == method].iloc[-1]
         assert (row["value"], row["upload"], row["time"]) == (last["value"], last["upload_bytes"], last["simulated_s"])
+
+
+def test_what_is_reached_without_a_model_goes_with_its_metric() -> None:
+    run = runs.run()
+    assert frames.baseline(run, "finetune", "accuracy") == 0.45
+    assert frames.baseline(run, "further_pretrain", "mlm_loss") == 5.5
+    assert frames.baseline(run, "finetune", "span_f1") is None
+    assert frames.baseline(run, "finetune", "mlm_loss") is None

@@ -1,14 +1,18 @@
 import io
 from itertools import combinations
+from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Annotation
 
+from fedsim.errors import UserError
 from fedsim.report import frames
-from fedsim.report.tradeoff import Box, placed, tradeoff_figure
+from fedsim.report.spread import Repeats
+from fedsim.report.tradeoff import Box, placed, repeats_figure, save, tradeoff_figure
 
 from . import runs
+from .summaries import method
 
 RUN = runs.run()
 
@@ -57,3 +61,41 @@ def test_a_name_stands_to_the_right_where_that_is_free() -> None:
 def test_without_any_room_a_name_stands_beside_its_point_all_the_same() -> None:
     (box,) = placed([(40.0, 9.0)], [(5.0, 5.0)], Box(0.0, 0.0, 10.0, 10.0))
     assert box == (11.0, 0.5, 51.0, 9.5)
+
+
+def repeated(*accuracies: float) -> Repeats:
+    quality = [{"finetune__accuracy": value, "finetune__majority_accuracy": value / 2} for value in accuracies]
+    methods = {"fedavg": [method(**own) for own in quality], "light": [method(0.5, **own) for own in quality]}
+    return Repeats(tuple("abc"[: len(accuracies)]), tuple(range(len(accuracies))), methods)
+
+
+def test_seeds_are_drawn_as_their_mean_with_a_bar_of_their_deviation() -> None:
+    for axes, cost in zip(drawn(repeats_figure(repeated(0.3, 0.5, 0.4))).axes, (120.0, 6.0), strict=True):
+        points = [line.get_xydata()[0].tolist() for line in axes.lines if line.get_label() in ("fedavg", "light")]  # type: ignore[index, union-attr]
+        assert points == [pytest.approx([cost, 0.4]), pytest.approx([cost / 2, 0.4])]
+        (bars,) = axes.collections
+        ends = bars.get_paths()[0].vertices[:, 1].tolist()  # type: ignore[index, union-attr]
+        assert ends == pytest.approx([0.3, 0.5])
+        (baseline,) = [line for line in axes.lines if line.get_linestyle() == ":"]
+        assert list(baseline.get_ydata()) == pytest.approx([0.2, 0.2])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_the_same_runs_give_the_same_file(name: str, tmp_path: Path) -> None:
+    written = []
+    for _ in range(2):
+        save([repeated(0.3, 0.5)], tmp_path / name)
+        written.append((tmp_path / name).read_bytes())
+    assert written[0] == written[1]
+
+
+def test_pictures_that_cannot_be_drawn_are_refused(tmp_path: Path) -> None:
+    one = repeated(0.3)
+    with pytest.raises(UserError, match=r"--picture: shows runs that differ in their seeds alone; a differs from a"):
+        save([one, one], tmp_path / "a.png")
+    with pytest.raises(UserError, match=r"--picture: must end in \.png or \.svg, given a\.gif"):
+        save([one], tmp_path / "a.gif")
+    with pytest.raises(UserError, match=r"--picture: cannot be written: No such file or directory"):
+        save([one], tmp_path / "nowhere/a.png")
+    with pytest.raises(UserError, match=r"--picture: nothing was evaluated"):
+        save([Repeats(("a",), (1,), {"fedavg": [method()]})], tmp_path / "a.png")
