@@ -1,9 +1,10 @@
-"""The notebook runs from top to bottom, its two files agree, and its stored outputs are clean."""
+"""The notebooks run from top to bottom, their two files agree, and their stored outputs are clean."""
 
 import os
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +13,87 @@ import nbformat
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
-NOTEBOOK = FOLDER / "quickstart.ipynb"
 
 
-def stored() -> Any:
-    return nbformat.read(NOTEBOOK, as_version=4)
+@dataclass(frozen=True)
+class Notebook:
+    """What a notebook is to show."""
+
+    name: str
+    scenario: str
+    """Of the run behind the stored outputs."""
+    stand_in: str
+    """Of the run that is made where none is given."""
+    folder: str
+    """That run's, which is not left behind."""
+    pictures: int
+
+    @property
+    def file(self) -> Path:
+        """The notebook with its outputs."""
+        return FOLDER / f"{self.name}.ipynb"
+
+
+NOTEBOOKS = [
+    Notebook("quickstart", "'quickstart'", "'smoke'", "smoke", pictures=5),
+    Notebook("methods", "('methods_compared', 20)", "('methods_compared', 3)", "short", pictures=2),
+]
+each = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 
 
 def code_cells(notebook: Any) -> list[Any]:
     return [cell for cell in notebook.cells if cell.cell_type == "code"]
 
 
+def results(notebook: Any) -> list[Any]:
+    return [out for cell in code_cells(notebook) for out in cell.outputs if out.output_type == "execute_result"]
+
+
 def pictures(notebook: Any) -> int:
-    return sum("image/png" in output.get("data", {}) for cell in code_cells(notebook) for output in cell.outputs)
+    return sum("image/png" in result["data"] for result in results(notebook))
 
 
-def test_the_notebook_and_its_text_have_the_same_cells() -> None:
-    text = jupytext.read(NOTEBOOK.with_suffix(".py"))
-    assert [(cell.cell_type, cell.source) for cell in stored().cells] == [
+def test_every_notebook_is_tested() -> None:
+    assert {path.stem for path in FOLDER.glob("*.ipynb")} == {notebook.name for notebook in NOTEBOOKS}
+
+
+@each
+def test_the_notebook_and_its_text_have_the_same_cells(notebook: Notebook) -> None:
+    stored = nbformat.read(notebook.file, as_version=4)
+    text = jupytext.read(notebook.file.with_suffix(".py"))
+    assert [(cell.cell_type, cell.source) for cell in stored.cells] == [
         (cell.cell_type, cell.source) for cell in text.cells
     ]
 
 
-def test_stored_outputs_come_from_one_clean_run_of_the_quickstart() -> None:
-    cells = code_cells(stored())
+@each
+def test_stored_outputs_come_from_one_clean_run_of_its_scenario(notebook: Notebook) -> None:
+    stored = nbformat.read(notebook.file, as_version=4)
+    cells = code_cells(stored)
     assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    outputs = [output for cell in cells for output in cell.outputs]
-    assert {output.output_type for output in outputs} == {"execute_result"}
-    assert "'quickstart'" in outputs[0]["data"]["text/plain"]
-    assert pictures(stored()) == 5
+    assert {output.output_type for cell in cells for output in cell.outputs} == {"execute_result"}
+    assert notebook.scenario in results(stored)[0]["data"]["text/plain"]
+    assert pictures(stored) == notebook.pictures
 
 
-def test_stored_outputs_name_no_path_of_the_machine_that_made_them() -> None:
-    text = NOTEBOOK.read_text(encoding="utf-8")
+@each
+def test_stored_outputs_name_no_path_of_the_machine_that_made_them(notebook: Notebook) -> None:
+    text = notebook.file.read_text(encoding="utf-8")
     assert not re.search(r'["\'( ]/(?:home|root|tmp|work|usr|Users|mnt|var)/', text)
     assert len(text) < 1_000_000
 
 
 @pytest.mark.slow
-def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, cache: Path) -> None:
+@each
+def test_the_notebook_runs_from_top_to_bottom(notebook: Notebook, tmp_path: Path, cache: Path) -> None:
     scratch, target = tmp_path / "scratch", tmp_path / "out.ipynb"
     scratch.mkdir()
     given = {"FEDSIM_CACHE": cache, "TMPDIR": scratch, "IPYTHONDIR": tmp_path / "ipython"}
     environment = {name: value for name, value in os.environ.items() if name != "FEDSIM_RUN"}
     # a process of its own: the kernel's client leaves sockets open, and here warnings are errors
-    command = [sys.executable, *map(str, (FOLDER / "execute.py", NOTEBOOK.with_suffix(".py"), target))]
+    command = [sys.executable, *map(str, (FOLDER / "execute.py", notebook.file.with_suffix(".py"), target))]
     subprocess.run(command, check=True, env={**environment, **{name: str(path) for name, path in given.items()}})
-    notebook = nbformat.read(target, as_version=4)
-    assert "'smoke'" in code_cells(notebook)[1].outputs[0]["data"]["text/plain"]
-    assert pictures(notebook) == 5
-    assert not list(scratch.glob("*/smoke")), "the run is not left behind"
+    made = nbformat.read(target, as_version=4)
+    assert notebook.stand_in in results(made)[0]["data"]["text/plain"]
+    assert pictures(made) == notebook.pictures
+    assert not list(scratch.glob(f"*/{notebook.folder}")), "the run is not left behind"
