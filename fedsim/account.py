@@ -1,7 +1,7 @@
 """A method's books: rows of the trace, totals, checkpoints."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import fsum
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from fedsim import saved_state
 from fedsim.clock.trips import OUTCOMES, BoolArray, Outcome, Trips
 from fedsim.cost.flops import Flops, flops, layers_only_units
 from fedsim.cost.parameters import local_layouts, trained_size
 from fedsim.cost.split import on_client
 from fedsim.data.work import Work
 from fedsim.fleet.devices import FloatArray
-from fedsim.model.architecture import Architecture, Heads, LocalShape
-from fedsim.model.layout import Layout
+from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.plan import full
 from fedsim.plan_costs import PlanCosts
 from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn
-from fedsim.server.parameters import GlobalModel, Pools
+from fedsim.saved_state import LayoutsAfter
+from fedsim.server.parameters import GlobalModel
 from fedsim.store import checkpoint
-from fedsim.store.atomic import Array
 from fedsim.store.checkpoint import CheckpointState
 from fedsim.store.client_state import ClientStore
 from fedsim.totals import Totals
@@ -60,12 +60,15 @@ class Account:
         losses, known = _losses(cohort, trained)
         counted = known & (weights > 0)
         loss = fsum((weights * losses)[counted].tolist()) if counted.any() else None
+        if trained.scale is not None and loss is not None:
+            loss /= fsum(weights[counted].tolist())
         self._trace.add(
             "trips",
             {
                 **self._where(turn),
                 "client": cohort.clients,
                 "plan": cohort.plan,
+                "staleness": turn.round - cohort.started,
                 "device": pa.DictionaryArray.from_arrays(cohort.devices.device, cohort.devices.devices),
                 "network": pa.DictionaryArray.from_arrays(cohort.devices.network, cohort.devices.networks),
                 "samples": cohort.work.samples,
@@ -108,7 +111,7 @@ class Account:
             "rounds",
             {
                 **self._where(turn),
-                "start_s": float(trips.start_s[0]),
+                "start_s": trips.opened_s,
                 "end_s": trips.closed_s,
                 "cohort": len(cohort.clients),
                 **counts,
@@ -195,23 +198,10 @@ class Account:
         if state.round == self._saved_round:
             return
         self._trace.flush()
-        arrays: dict[str, Array] = {f"group/{name}": values for name, values in state.model.groups.items()}
-        arrays |= {f"server/{name}": values for name, values in state.server.items()}
-        meta = {
-            "now_s": state.now_s,
-            "versions": state.model.versions,
-            "kept_heads": state.model.kept_heads,
-            "quality": state.quality,
-            "totals": self.totals.as_dict(),
-            "trace": self._trace.state(),
-        }
-        if state.importance is not None:
-            arrays["importance"] = state.importance
-        arrays |= {f"pools/{name}": values for name, values in state.pools.tables.items()}
-        left = np.flatnonzero(state.kept >= 0)
-        arrays |= {"kept/places": left, "kept/rounds": state.kept[left]}
+        arrays, meta = saved_state.dump(state)
+        meta |= {"totals": self.totals.as_dict(), "trace": self._trace.state()}
         checkpoint.save(self._checkpoints, CheckpointState(state.round, arrays, meta))
-        self._tidy(state, len(left))
+        self._tidy(state, int((state.kept >= 0).sum()))
         self._saved_round = state.round
 
     def _tidy(self, state: State, clients: int) -> None:
@@ -225,30 +215,18 @@ class Account:
             self._clients.prune(before, state.round - 1)
             self._superseded = fresh
 
-    def restore(self, state: State, layouts_after: Callable[[int, Heads | None], dict[str, Layout]]) -> tuple[str, ...]:
+    def restore(self, state: State, layouts_after: LayoutsAfter) -> tuple[str, ...]:
         """Go back to the newest checkpoint, or to the start where there is none; returns notes for the user.
 
         Args:
             state: changed in place.
-            layouts_after: the global model's layouts after so many rounds (a phase may bring another head), with the
-                attention heads that were left by then.
+            layouts_after: of the method.
         """
         stored = checkpoint.load_latest(self._checkpoints)
         notes = self._trace.restore(None if stored is None else stored.meta["trace"])
         if stored is None:
             return notes
-        groups, state.server, pools = (
-            {name.removeprefix(kind): a for name, a in stored.arrays.items() if name.startswith(kind)}
-            for kind in ("group/", "server/", "pools/")
-        )
-        kept = stored.meta["kept_heads"]
-        heads = None if kept is None else tuple(map(tuple, kept))
-        layouts = layouts_after(stored.round, heads)
-        state.model = GlobalModel(layouts, groups, dict(stored.meta["versions"]), heads)
-        state.importance = stored.arrays.get("importance")
-        state.pools = Pools.of(pools, len(state.kept) - 1)
-        state.kept[stored.arrays["kept/places"]] = stored.arrays["kept/rounds"]
-        state.round, state.now_s, state.quality = stored.round, stored.meta["now_s"], dict(stored.meta["quality"])
+        saved_state.load(state, stored, layouts_after)
         self.totals, self.started = Totals(**stored.meta["totals"]), True
         self._saved_round, self._before = stored.round, state.kept.copy()
         return (*stored.notes, *notes)
@@ -262,10 +240,14 @@ def _total(flops: Flops, work: Work) -> int:
 
 
 def _weights(useful: BoolArray, trained: Trained) -> FloatArray:
-    """Shares in the average; where somebody's update was refused, those of the others add up to one again."""
+    """Shares in the average; where somebody's update was refused, those of the others add up to one again.
+
+    A stale update counts less than its share, and the model as it is so much more.
+    """
     own = np.where(useful, trained.shares, 0.0)
-    refused = any(report.status != "completed" for report in trained.reports.values())
-    return own / fsum(own.tolist()) if refused else own
+    if any(report.status != "completed" for report in trained.reports.values()):
+        own = own / fsum(own.tolist())
+    return own if trained.scale is None else own * trained.scale
 
 
 def _losses(cohort: Cohort, trained: Trained) -> tuple[FloatArray, BoolArray]:

@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from fedsim import rng
+from fedsim.clock.jitter import latencies_s
 from fedsim.clock.partial import batches_in_time
-from fedsim.clock.trips import durations
+from fedsim.clock.trips import Durations, durations
 from fedsim.cost.price import PlanCost, Prices, chosen, download_bytes, price
 from fedsim.data.batches import as_work, prefixes
 from fedsim.data.work import IntArray, Work
@@ -43,9 +44,8 @@ class Cohorts:
             of_class(method.device, key=f"methods.{prepared.name}.device") if isinstance(method, Centralized) else None
         )
 
-    def pick(self, turn: Turn, model: GlobalModel, pools: Pools) -> Cohort:
-        """The cohort of a round, priced."""
-        clients, wanted = self._clients(turn)
+    def price(self, turn: Turn, clients: IntArray, model: GlobalModel, pools: Pools) -> Cohort:
+        """These clients, who start in this round, with their work and what it costs."""
         split = turn.stage.plans[0].split
         if split is not None and split.body == "relay" and split.relay_order == "random":
             draw = rng.stream(self.world.scenario.seed, "relay", turn.phase.name, turn.phase_round)
@@ -58,7 +58,7 @@ class Cohorts:
         plan = np.zeros(len(clients), np.int64)
         if len(options) > 1:
             memory = np.stack([prices.memory_bytes for _, _, prices in options])
-            seconds = np.stack([durations(prices, devices).total_s for _, _, prices in options])
+            seconds = np.stack([self._durations(turn, clients, prices, devices).total_s for _, _, prices in options])
             deadline, seed = turn.phase.config.participation.deadline_s, self.world.scenario.seed
             fit = Fit(clients, devices, memory, seconds, deadline, self.world.fleet, seed)
             plan = self.prepared.method.assign(turn.stage, fit)
@@ -66,13 +66,35 @@ class Cohorts:
         needed = np.stack([option[1] for option in options])[plan, np.arange(len(clients))]
         prices = chosen([option[2] for option in options], plan)
         windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
-        cohort = Cohort(clients, devices, wanted, sizes, work, work, plan, slots, needed, prices, windows)
+        timed = (self._durations(turn, clients, prices, devices), None, np.full(len(clients), turn.round))
+        cohort = Cohort(clients, devices, sizes, work, work, plan, slots, needed, prices, windows, *timed)
         if split is not None and split.body == "lockstep":
             return replace(cohort, steps_s=self._steps_s(turn, clients, devices, model))
+        deadline_s = self._deadline_s(turn, cohort)
+        if deadline_s is None or self.prepared.method.when_late(turn.phase.config.participation.late) == "drop":
+            return replace(cohort, deadline_s=deadline_s)
+        return self._cut(turn, rows, cohort, deadline_s, model)
+
+    def expected_s(self, turn: Turn, clients: IntArray, model: GlobalModel, pools: Pools) -> FloatArray:
+        """How long the trips of these clients would take, [n]."""
+        return self.price(turn, clients, model, pools).needed_s.total_s if len(clients) else np.zeros(0)
+
+    def _durations(self, turn: Turn, clients: IntArray, prices: Prices, devices: Fleet) -> Durations:
+        """How long each leg takes, with the latencies of this round."""
+        sigma, seed = self.world.scenario.fleet.latency_sigma, self.world.scenario.seed
+        if not sigma:
+            return durations(prices, devices)
+        turned = (turn.phase.name, turn.phase_round)
+        return durations(prices, devices, latencies_s(devices.latency_s, sigma, clients, seed, *turned))
+
+    def _deadline_s(self, turn: Turn, cohort: Cohort) -> float | None:
+        """The deadline of a cohort: as given, or a quantile of the trips of those who are able."""
         part = turn.phase.config.participation
-        if part.deadline_s is None or self.prepared.method.when_late(part.late) == "drop":
-            return cohort
-        return self._cut(turn, rows, cohort, part.deadline_s, model)
+        if part.deadline_quantile is None:
+            return part.deadline_s
+        total_s = cohort.needed_s.total_s[cohort.devices.memory_bytes >= cohort.prices.memory_bytes]
+        # one of the trips', so that the deadline is somebody's arrival, which is still in time
+        return float(np.quantile(total_s, part.deadline_quantile, method="inverted_cdf")) if len(total_s) else None
 
     def _steps_s(self, turn: Turn, clients: IntArray, devices: Fleet, model: GlobalModel) -> FloatArray:
         """How long each step of each client takes, [cohort, steps]."""
@@ -86,27 +108,21 @@ class Cohorts:
         steps_s[np.arange(counts.max()) < counts[:, None]] = durations(prices, owners).training_s
         return steps_s
 
-    def _clients(self, turn: Turn) -> tuple[IntArray, int]:
-        part, index = turn.phase.config.participation, turn.phase_round
-        if part.cohorts is not None:
-            return np.array(part.cohorts[index], np.int64), len(part.cohorts[index])
-        draw = rng.stream(self.world.scenario.seed, "cohort", turn.phase.name, index)
-        drawn = draw.choice(self.world.scenario.fleet.clients, part.cohort_clients, replace=False)
-        return np.sort(drawn), part.clients_per_round
-
     def _cut(self, turn: Turn, rows: IntArray, cohort: Cohort, deadline: float, model: GlobalModel) -> Cohort:
         """The cohort with the work of those who are too slow for the deadline cut to what they have time for."""
-        slow = np.flatnonzero(durations(cohort.prices, cohort.devices).total_s > deadline).tolist()
+        slow = np.flatnonzero(cohort.needed_s.total_s > deadline).tolist()
         rows, costs = rows.copy(), [self._cost(turn, i, model)[0] for i in range(len(turn.stage.plans))]
         for i in slow:
             parts = prefixes(*self.workload.batches(turn, int(cohort.clients[i])))
             device, down = cohort.devices.take(np.array([i])), int(cohort.prices.fetched_bytes[i])
-            count = batches_in_time(as_work(parts), costs[cohort.plan[i]], down, device, deadline)
+            latencies_s = (cohort.needed_s.download_latency_s[i], cohort.needed_s.upload_latency_s[i])
+            count = batches_in_time(as_work(parts), costs[cohort.plan[i]], down, device, deadline, latencies_s)
             if count:
                 rows[i] = parts[count - 1]
         work = as_work(rows)
         prices = chosen([price(cost, work, cohort.prices.fetched_bytes) for cost in costs], cohort.plan)
-        return replace(cohort, work=work, prices=prices)
+        needed_s = self._durations(turn, cohort.clients, prices, cohort.devices)
+        return replace(cohort, work=work, prices=prices, needed_s=needed_s)
 
     def _option(
         self, turn: Turn, number: int, clients: IntArray, work: Work, model: GlobalModel, pools: Pools
@@ -145,7 +161,9 @@ class Cohorts:
         needed = np.ones((1, len(model.names)), bool)
         slots = Slots((LocalLayers(plan.layers, np.zeros((1, 0), np.int64)),), nothing)
         size, whole = np.array([sizes.sum()]), np.zeros(1, np.int32)
-        alone = Cohort(np.array([CENTRAL]), machine, 1, size, work, work, nothing, slots, needed, prices, whole)
+        # a deadline is for devices: the one machine that has everybody's data is waited for
+        timed = (durations(prices, machine), None, np.array([turn.round]))
+        alone = Cohort(np.array([CENTRAL]), machine, size, work, work, nothing, slots, needed, prices, whole, *timed)
         return replace(alone, pooled=tuple(clients.tolist()))
 
     def _cost(self, turn: Turn, number: int, model: GlobalModel) -> tuple[PlanCost, IntArray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from fedsim.account import Account
+from fedsim.carry import Carry, scaled
 from fedsim.data.work import IntArray
 from fedsim.downlink import Downlink
 from fedsim.engine.base import Engine
@@ -19,6 +20,7 @@ from fedsim.model.width import Window
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared
 from fedsim.plan import ADAPTER, CONTROL, Plan, Slot
+from fedsim.policies import Policy
 from fedsim.rounds import CENTRAL, Cohort, Trained, Turn
 from fedsim.server.merge import Holders, Merge
 from fedsim.server.optimizer import ServerState
@@ -55,10 +57,10 @@ class Dispatch:
             cohort: everybody who was picked.
             useful: places of those whose updates count.
         """
-        plans, split = turn.stage.plans, turn.stage.plans[0].split
+        split = turn.stage.plans[0].split
         always = self.keep_optimizer or turn.phase.recipe.control
-        private = np.array([always or bool(plan.private) for plan in plans])
-        own: IntArray = cohort.clients[useful[private[cohort.plan[useful]]]]
+        private = np.array([always or bool(cohort.planned_by(turn, i).private) for i in useful.tolist()], np.bool_)
+        own: IntArray = cohort.clients[useful[private]]
         if split is None or not split.shared:
             return own
         server = np.full(int(self.keep_optimizer and len(useful) > 0), CENTRAL)
@@ -69,9 +71,10 @@ class Dispatch:
         turn: Turn,
         cohort: Cohort,
         arrived: IntArray,
-        model: GlobalModel,
+        models: Mapping[int, GlobalModel],
         server: ServerState,
         kept: np.typing.NDArray[np.int32],
+        policy: Policy,
     ) -> Trained:
         """Train the members whose updates arrive; in price mode only their shares are worked out.
 
@@ -79,9 +82,10 @@ class Dispatch:
             turn: the round.
             cohort: everybody who was picked.
             arrived: places within the cohort.
-            model: what the clients start from.
+            models: what the clients have started from, by round.
             server: what the server keeps; clients are sent its control variates.
             kept: round in which each client last left something on its disk, -1 for none.
+            policy: says what updates count that are not of this round's model.
 
         Raises:
             ClientError: more clients failed than the scenario allows.
@@ -89,19 +93,24 @@ class Dispatch:
         """
         overall, weights = np.zeros(len(cohort.clients)), self._weights(cohort)[arrived]
         overall[arrived] = weights / sum(weights.tolist())
+        factors = policy.weights(turn.round - cohort.started)
+        scale = None if (factors[arrived] == 1.0).all() else factors
         if self.engine is None or self.world.files is None or not len(arrived):
-            return Trained({}, {}, overall)
-        table = (IMPORTANCE,) if turn.stage.measured else ()
-        sent = {int(cohort.clients[i]): (*cohort.sent(turn.stage.plans, i), *table) for i in arrived}
+            return Trained({}, {}, overall, scale)
+        table, model = (IMPORTANCE,) if turn.stage.measured else (), models[turn.round]
+        sent = {int(cohort.clients[i]): (*cohort.sent(turn, i), *table) for i in arrived}
         own = shares(sent, dict(zip(sent, weights.tolist(), strict=True)))
-        tasks = self._blocks(turn, cohort, arrived, model, server, kept, own)
+        factor = dict(zip(sent, factors[arrived].tolist(), strict=True)) if scale is not None else {}
+        tasks = self._blocks(turn, cohort, arrived, models, server, kept, own, factor)
         merge, reports = Merge(model.groups, turn.phase.wire.delta), dict[int, ClientReport]()
         tables = Merge()
         work, done = sum(task.cost for task in tasks), 0.0
         name = f"{self.prepared.name}/{turn.phase.name} stage {turn.stage_index}/train"
         for result in self.engine.run(tasks, name):
             assert isinstance(result, BlockSum)
-            merge.add(result.index, result.sums, tasks[result.index].window)
+            task = tasks[result.index]
+            carry = Carry(self.downlink, turn, models, own, factor, sent, mixed=policy.mixed)
+            merge.add(result.index, carry.block(task, result), task.window)
             tables.add(result.index, {} if result.importance is None else {IMPORTANCE: result.importance})
             reports.update({report.client: report for report in result.clients})
             self.busy_s += result.seconds
@@ -117,10 +126,10 @@ class Dispatch:
                 for group in own[client]:
                     lost[group] = lost.get(group, 0.0) + own[client][group] * sent[client].count(group)
         importance = tables.means(lost).get(IMPORTANCE)
-        means = merge.means(lost, _holders(tasks, reports))
+        means = merge.means(lost, _holders(tasks, reports, own))
         if turn.phase.recipe.products:
             means = self._refactored(turn, means)
-        return Trained(means, reports, overall, importance)
+        return Trained(means, reports, overall, scale, importance)
 
     def _refactored(self, turn: Turn, means: Mapping[str, FloatArray]) -> dict[str, FloatArray]:
         """Means of products of factors, as factors again."""
@@ -146,12 +155,13 @@ class Dispatch:
         turn: Turn,
         cohort: Cohort,
         arrived: IntArray,
-        model: GlobalModel,
+        models: Mapping[int, GlobalModel],
         server: ServerState,
         kept: np.typing.NDArray[np.int32],
         own: Mapping[int, Mapping[str, float]],
+        scale: Mapping[int, float],
     ) -> list[TrainBlock]:
-        """Runs of members with the same plan; their sizes do not depend on the number of hosts."""
+        """Runs of members with the same plan and model; their sizes do not depend on the number of hosts."""
         assert self.world.files is not None
         phase, prices, split = turn.phase, cohort.prices, turn.stage.plans[0].split
         size = self.world.scenario.engine.block_clients or max(1, -(-len(arrived) // 32))
@@ -160,20 +170,25 @@ class Dispatch:
         flops = prices.flops_forward + prices.flops_backward
         if prices.remote is not None:
             flops = flops + prices.remote.server_flops_forward + prices.remote.server_flops_backward
-        present = model.architecture(self.prepared.architecture)
         tasks: list[TrainBlock] = []
-        for number, plan in enumerate(turn.stage.plans):
-            alike = arrived[cohort.plan[arrived] == number]
-            for start in range(0, len(alike), size):
-                members = alike[start : start + size]
+        for begun, number in np.unique(np.stack([cohort.started, cohort.plan])[:, arrived], axis=1).T.tolist():
+            before, model = turn.at(begun), models[begun]
+            plan, present = before.stage.plans[number], model.architecture(self.prepared.architecture)
+            block = arrived[(cohort.plan[arrived] == number) & (cohort.started[arrived] == begun)]
+            for start in range(0, len(block), size):
+                members = block[start : start + size]
                 clients = tuple(
                     ClientWork(
                         client=int(cohort.clients[i]),
                         shards=cohort.pooled or (int(cohort.clients[i]),),
                         slots=cohort.slots[i],
-                        shares={**own[int(cohort.clients[i])], **self._control_shares(turn, plan, cohort.slots[i])},
+                        shares={
+                            **dict.fromkeys(plan.sent(cohort.slots[i]), 0.0),  # what does not count any more
+                            **scaled(own[client := int(cohort.clients[i])], scale.get(client, 1.0)),
+                            **self._control_shares(turn, plan, cohort.slots[i]),
+                        },
                         state_round=(left := int(kept[cohort.clients[i]])),
-                        copied=phase.copied(turn.stage_index, left) if left >= phase.first_round else {},
+                        copied=phase.copied(before.stage_index, left) if left >= phase.first_round else {},
                         batches=int(cohort.work.batches[i]),
                     )
                     for i in members
@@ -183,26 +198,26 @@ class Dispatch:
                     TrainBlock(
                         index=len(tasks),
                         cost=float(flops[members].sum()),
-                        shape=LocalShape.of(present, turn.goal.head, plan),
+                        shape=LocalShape.of(present, before.goal.head, plan),
                         prefix=self.downlink.received,
                         groups=self.downlink.versions(model, self.downlink.received, used, server),
                         world=self.world.files,
                         objective=phase.trained,
                         method=self.prepared.name,
                         phase=phase.name,
-                        stage=turn.stage_index,
-                        state_first=turn.state_first,
+                        stage=before.stage_index,
+                        state_first=before.state_first,
                         round=turn.round,
-                        phase_round=turn.phase_round,
+                        phase_round=before.phase_round,
                         clients=clients,
                         local=phase.config.local,
-                        step=phase.config.step(turn.phase_round),
+                        step=phase.config.step(before.phase_round),
                         learning_rate=phase.learning_rate,
                         recipe=phase.recipe,
                         wire=phase.wire,
                         plan=number,
                         private=plan.private,
-                        window=Window.of(present, plan.width, turn.phase_round),
+                        window=Window.of(present, plan.width, before.phase_round),
                         measured=turn.stage.measured,
                         resumed=plan.resumed,
                         split=plan.split,
@@ -244,13 +259,15 @@ class Dispatch:
             raise FedsimError(f"{name}, round {turn.round}: no client gave a usable update; {bad[0].cause}")
 
 
-def _holders(tasks: Sequence[TrainBlock], reports: Mapping[int, ClientReport]) -> Holders:
+def _holders(
+    tasks: Sequence[TrainBlock], reports: Mapping[int, ClientReport], own: Mapping[int, Mapping[str, float]]
+) -> Holders:
     """Shares of those whose update counts, for each layer and each part of it that somebody holds."""
     holders: dict[str, dict[Window | None, float]] = {}
     for task in tasks:
         for work in task.clients:
             if reports[work.client].status == "completed":
-                for name, share in work.shares.items():
+                for name, share in own[work.client].items():
                     parts = holders.setdefault(name, {})
                     parts[task.window] = parts.get(task.window, 0.0) + share
     return holders

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterable
 
 from fedsim import rng
 from fedsim.engine.base import Engine
+from fedsim.model.layout import FloatArray
 from fedsim.plan import CONTROL
 from fedsim.server.optimizer import ServerState
 from fedsim.server.parameters import GlobalModel
@@ -20,23 +21,34 @@ class Downlink:
         """Prefix of the groups as the codec leaves them."""
         self._engine, self._codec, self._seed = engine, codec, seed
 
-    def publish(self, model: GlobalModel, names: Iterable[str], server: ServerState) -> None:
+    def publish(
+        self, model: GlobalModel, names: Iterable[str], server: ServerState, older: Iterable[GlobalModel] = ()
+    ) -> None:
         """Make these groups available to all hosts; a version is the same bits for every client that fetches it.
 
-        With them go the server's control variates, which change whenever their groups do.
+        With them go the server's control variates, which change whenever their groups do. Earlier versions are let go,
+        but for those of models that somebody is still under way from.
         """
+        kept = list(older)
         if self._engine is None:
             return
         for name in names:
-            version, values, layout = model.versions[name], model.groups[name], model.layouts[name]
-            self._engine.publish(self.exact + name, version, values)
+            version, values = model.versions[name], model.groups[name]
+            keep = {old.versions[name] for old in kept if name in old.versions}
+            self._engine.publish(self.exact + name, version, values, keep)
             if self.received != self.exact:
-                draw = rng.stream(self._seed, "codec", "download", name, version)
-                # a group that is not used at present is empty, and there is nothing to encode in it
-                got = self._codec.decode(self._codec.encode(values, layout, draw), layout) if layout.size else values
-                self._engine.publish(self.received + name, version, got)
+                self._engine.publish(self.received + name, version, self.got(model, name), keep)
             if CONTROL + name in server:
                 self._engine.publish(self.received + CONTROL + name, version, server[CONTROL + name])
+
+    def got(self, model: GlobalModel, name: str) -> FloatArray:
+        """A group as clients receive it."""
+        values, layout = model.groups[name], model.layouts[name]
+        # a group that is not used at present is empty, and there is nothing to encode in it
+        if self.received == self.exact or not layout.size:
+            return values
+        draw = rng.stream(self._seed, "codec", "download", name, model.versions[name])
+        return self._codec.decode(self._codec.encode(values, layout, draw), layout)
 
     def versions(
         self, model: GlobalModel, prefix: str, names: Collection[str], server: ServerState | None = None

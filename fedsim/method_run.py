@@ -7,7 +7,6 @@ from dataclasses import replace
 import numpy as np
 
 from fedsim.account import Account
-from fedsim.clock import shared, synchronous
 from fedsim.clock.trips import Outcome, Trips
 from fedsim.cohorts import Cohorts
 from fedsim.data.work import IntArray
@@ -18,17 +17,23 @@ from fedsim.errors import FedsimError
 from fedsim.evaluation import Evaluator
 from fedsim.interrupt import uninterrupted
 from fedsim.methods.base import Federated, Pruning
+from fedsim.model.layout import Groups
 from fedsim.observe.observer import Observer, RoundReport, RoundStart
 from fedsim.personal import Disks
 from fedsim.phases import Goal, Prepared
 from fedsim.plan import HEAD, exit_head
-from fedsim.rounds import CENTRAL, Cohort, State, Turn
+from fedsim.policies import Policy, choose, staleness
+from fedsim.policies.ground import Ground
+from fedsim.recruiting import Recruiter, learns, unknown
+from fedsim.rounds import CENTRAL, Cohort, State, Trained, Turn, turn_of
+from fedsim.scenario.policy import Tiered
 from fedsim.scenario.server import Server
 from fedsim.server.fill import filled
 from fedsim.server.optimizer import ServerState
 from fedsim.server.parameters import GlobalModel
 from fedsim.server.prune import prune
 from fedsim.server.step import begin, step
+from fedsim.server.tiers import Tiers
 from fedsim.start import initial_head
 from fedsim.store.checkpoint import Spacing
 from fedsim.teaching import Teaching
@@ -56,6 +61,8 @@ class MethodRun:
         self.engine: Engine | None = dispatch.engine
         self.downlink = dispatch.downlink
         self.world = cohorts.world
+        self.ground = Ground(cohorts, Recruiter(prepared, cohorts.world))
+        self._phase_policy: tuple[str, Policy] | None = None
         self.teaching = teaching
         self.account, self.state, self.observer = account, state, observer
         method = prepared.method
@@ -89,64 +96,65 @@ class MethodRun:
     def _turns(self) -> Iterator[Turn]:
         """The rounds that are left, in order."""
         for phase in self.prepared.phases:
-            first = since = phase.first_round
-            for index, stage in enumerate(phase.stages):
-                since = since if stage.continues else first
-                for round_ in range(max(first, self.state.round), first + stage.rounds):
-                    yield Turn(phase, index, stage, first, since, round_)
-                first += stage.rounds
+            for round_ in range(max(phase.first_round, self.state.round), phase.last_round + 1):
+                yield turn_of(phase, round_)
 
     def _round(self, turn: Turn) -> None:
         """Pick a cohort, price it, play the clock, train what arrives, average, test; then commit all of it."""
         started = time.perf_counter()
         state = self.state
+        if turn.round == turn.phase.first_round and learns(turn.phase.config.participation.selection):
+            state.record = unknown(self.world.scenario.fleet.clients)  # another phase has losses of another kind
         begun, server = self._begun(turn)
-        cohort = self.cohorts.pick(turn, begun, state.pools)
-        self.observer.begin(
-            RoundStart(self.name, turn.phase.name, turn.stage.label, turn.round, self.rounds, len(cohort.clients))
-        )
         lessons = list(self.teaching.costs(turn.round, self.cohorts.costs, state.now_s))
-        trips = self._play(turn, cohort, lessons[-1]["end_s"] if lessons else state.now_s)
+        opened_s = lessons[-1]["end_s"] if lessons else state.now_s
+        policy = self._policy(turn)
+        cohort, trips, flights, tier = policy.play(turn, begun, state, opened_s)
+        self.observer.begin(
+            RoundStart(self.name, turn.phase.name, turn.stage.label, turn.round, self.rounds, len(cohort))
+        )
         arrived = np.flatnonzero(trips.outcome == Outcome.completed.code)
-        trained = self.dispatch.train(turn, cohort, arrived, begun, server, state.kept)
+        models = {**state.older, turn.round: begun}
+        trained = self.dispatch.train(turn, cohort, arrived, models, server, state.kept, policy)
         trips = _judged(trips, cohort, trained.reports)
         useful = np.flatnonzero(trips.outcome == Outcome.completed.code)
-        changed = cohort.slots.sent(turn.stage.plans, useful)
+        changed = cohort.changed(turn, useful)
+        tiers, means = self._tiered(turn, tier, begun, trained.means)
         try:
-            model, server = step(self.server, begun, changed, trained.means, server)
+            model, server = step(self.server, begun, changed, means, server)
         except FedsimError as error:
             raise FedsimError(f"{self.name}, round {turn.round}: {error}") from error
-        self.downlink.publish(model, changed, server)
+        models = {round_: models[round_] for round_ in np.unique(flights.started).tolist()}
+        self.downlink.publish(model, changed, server, models.values())
         stateful = self.dispatch.stateful(turn, cohort, useful)
         tested = self._evaluate(turn.goal, model, _left(state.kept, stateful, turn.round)) if self._due(turn) else []
         with uninterrupted():
-            fetched = np.flatnonzero(trips.downloaded & (cohort.clients != CENTRAL))
-            windows = cohort.windows[fetched]
-            state.pools.download(cohort.clients[fetched], cohort.needed[fetched], begun.current(), windows)
+            self._fetch(cohort, trips, {**state.older, turn.round: begun})
             state.model, state.server = model, server
             state.kept[stateful] = turn.round
+            state.tiers, state.flights, state.older = tiers, flights, models
+            state.last_picked = self.ground.recruiter.last_picked
             state.now_s, state.round = trips.closed_s, turn.round + 1
+            state.empty_rounds = 0 if len(useful) else state.empty_rounds + 1
             if trained.importance is not None:
                 state.importance = trained.importance + (0 if state.importance is None else state.importance)
-            if turn.round == turn.stage_first:
+            self._learn(turn, cohort, trips, trained)
+            if turn.stage_first != state.told and len(cohort):
                 self.account.stage(turn, cohort, self.prepared.architecture, self.cohorts.costs, model)
+                state.told = turn.stage_first
             for lesson in lessons:
                 self.account.lesson(lesson)
             loss = self.account.trips(turn, cohort, trips, trained, changed)
             self._write_quality(turn.goal, turn.round, tested)
             self._close(turn, time.perf_counter() - started)
+        self._check_empty(turn, trips)
         self._report(turn, len(cohort.clients), len(useful), loss, bool(tested))
 
-    def _play(self, turn: Turn, cohort: Cohort, now_s: float) -> Trips:
-        """The round on the clock."""
-        split = turn.stage.plans[0].split
-        if split is not None and split.body == "relay":
-            return shared.relay(cohort.prices, cohort.devices, now_s)
-        if cohort.steps_s is not None:
-            return shared.lockstep(cohort.prices, cohort.devices, cohort.steps_s, now_s)
-        # a deadline is for devices: the one machine that has everybody's data is waited for
-        deadline = None if self.prepared.method.pooled else turn.phase.config.participation.deadline_s
-        return synchronous.play(cohort.prices, cohort.devices, cohort.wanted, deadline, now_s)
+    def _policy(self, turn: Turn) -> Policy:
+        """When the server takes in updates, in the phase that this round belongs to."""
+        if self._phase_policy is None or self._phase_policy[0] != turn.phase.name:
+            self._phase_policy = turn.phase.name, choose(turn, self.ground)
+        return self._phase_policy[1]
 
     def _begun(self, turn: Turn) -> tuple[GlobalModel, ServerState]:
         """Model and server as the round finds them: a stage may begin with other groups, a phase with another head."""
@@ -176,6 +184,54 @@ class MethodRun:
         self.downlink.publish(model, replaced, {})
         forget = turn.stage_index == 0 or turn.stage.reset_server
         return model, begin(self.server, self.state.server, replaced, forget=forget)
+
+    def _tiered(self, turn: Turn, tier: int, model: GlobalModel, means: Groups) -> tuple[Tiers, Groups]:
+        """What tiers of clients have sent, and what the global model becomes of it; without tiers, the mean itself."""
+        policy, tiers = turn.phase.config.participation.policy, self.state.tiers
+        if tier < 0 or not isinstance(policy, Tiered):
+            return Tiers(), means
+        if turn.round == turn.phase.first_round:
+            tiers = Tiers()
+        elif turn.round == turn.stage_first:
+            tiers = tiers.without(turn.phase.replaced(turn.stage_index - 1, turn.stage_index))
+        if not means and self.engine is not None:
+            return tiers, means
+        tiers = tiers.after(tier, means)
+        weights = staleness.tiers(tiers.counts(policy.tiers), policy.weighting)
+        return tiers, tiers.mean(means, weights, model.groups)
+
+    def _fetch(self, cohort: Cohort, trips: Trips, models: Mapping[int, GlobalModel]) -> None:
+        """What those who ended have downloaded, each from the model that it started from."""
+        fetched = trips.downloaded & (cohort.clients != CENTRAL)
+        for started in np.unique(cohort.started[fetched]).tolist():
+            own = np.flatnonzero(fetched & (cohort.started == started))
+            current = models[started].current()
+            self.state.pools.download(cohort.clients[own], cohort.needed[own], current, cohort.windows[own])
+
+    def _learn(self, turn: Turn, cohort: Cohort, trips: Trips, trained: Trained) -> None:
+        """Remember what clients have reported, where a selection looks at it."""
+        if not learns(turn.phase.config.participation.selection):
+            return
+        record = self.state.record
+        assert record is not None
+        for i, client in enumerate(cohort.clients.tolist()):
+            report = trained.reports.get(client)
+            if report is not None and report.loss is not None:
+                record["loss"][client] = report.loss
+                record["seconds"][client] = trips.end_s[i] - trips.start_s[i]
+                record["last_round"][client] = turn.phase_round
+
+    def _check_empty(self, turn: Turn, trips: Trips) -> None:
+        """Stop where round after round nothing comes back."""
+        most, empty = turn.phase.config.participation.max_empty_rounds, self.state.empty_rounds
+        if empty < most:
+            return
+        counts = ", ".join(f"{n} {o.value}" for o in Outcome if (n := int(trips.having(o).sum())))
+        raise FedsimError(
+            f"{self.name}, round {turn.round}: no usable update in {empty} rounds in a row; in this one: "
+            f"{counts or 'nobody was there'}. Look at the deadline, at devices' memory and at availability, or bear "
+            f"more with max_empty_rounds in the participation of {turn.phase.name}"
+        )
 
     def _pruned(self, turn: Turn, model: GlobalModel, rule: Pruning) -> GlobalModel:
         """The model without its unimportant heads.

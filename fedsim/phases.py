@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from fedsim.data.objective import Objective
 from fedsim.errors import UserError
@@ -11,7 +12,7 @@ from fedsim.methods.student import Pair, Student, taught_objective
 from fedsim.model.adapters import all_adapter_layouts
 from fedsim.model.architecture import Architecture, Head, Heads
 from fedsim.model.layout import Layout, layouts, packed_layout, projection_layout
-from fedsim.plan import HEAD, PROJECTION, TEACHER, Adapters, Slot, layer_index
+from fedsim.plan import HEAD, PROJECTION, TEACHER, Adapters, Slot, exit_head, layer, layer_index
 from fedsim.scenario.base import dotted
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Finetune, FurtherPretrain
@@ -85,6 +86,17 @@ class Phase(Goal):
             new = {to: origins.get(of, of) for to, of in copies if to is not None and of is not None}
             origins |= new
         return origins
+
+    def replaced(self, start: int, stop: int) -> frozenset[str]:
+        """Groups that training had not left as they were when a stage after `start` and up to `stop` began."""
+        found = set[str]()
+        for before, stage in pairwise(self.stages[start : stop + 1]):
+            found |= {fill.group for fill in stage.fills}
+            if (before.head or self.head) != (stage.head or self.head):
+                found |= {HEAD, *map(exit_head, self.exits)}
+            if stage.pruning is not None:
+                found |= {layer(index) for index in range(len(self.slots))}
+        return frozenset(found)
 
     def goal(self, stage: Stage) -> Goal:
         """What is learned in a stage, whose head and depth may be its own."""

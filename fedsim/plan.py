@@ -232,6 +232,19 @@ class Plan:
         """The parts that are trained and sent, bottom first."""
         return tuple(part for part in self.trained if part not in self.private)
 
+    @property
+    def trainable(self) -> frozenset[str]:
+        """Groups that a client may upload, whatever layers it draws."""
+        found = {part for part in self.uploaded if isinstance(part, str)}
+        low, high = len(self.layers.below), self.layers.depth - len(self.layers.above)
+        for place in (part for part in self.uploaded if isinstance(part, int)):
+            if low <= place < high and self.layers.draw is not None:
+                found |= {layer(i) for i in range(self.layers.draw.start, self.layers.draw.stop)}
+            else:
+                slot = self.layers.below[place] if place < low else self.layers.above[place - high]
+                found |= {layer(slot)} if isinstance(slot, int) else set()
+        return frozenset(found)
+
     def sent(self, slots: tuple[Slot, ...]) -> tuple[str, ...]:
         """Groups that a client uploads, bottom first; a layer trained in two slots is named twice."""
         return tuple(group(part, slots) for part in self.uploaded)

@@ -1,7 +1,7 @@
 """The local layers of a whole cohort: drawn at once, as groups of the global model, and as text."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -48,6 +48,10 @@ class LocalLayers:
 
     def __getitem__(self, member: int) -> tuple[Slot, ...]:
         return self.layers.slots(self.drawn[member].tolist())
+
+    def take(self, members: IntArray) -> Self:
+        """Of some members, in this order."""
+        return replace(self, drawn=self.drawn[members])
 
     def needed(self, plan: Plan, names: Sequence[str]) -> BoolArray:
         """Groups that each member must hold in their current version, [cohort, groups].
@@ -99,9 +103,9 @@ class Slots:
     """The local layers of every member of a cohort, each according to its plan."""
 
     options: tuple[LocalLayers, ...]
-    """Those that each of the stage's plans would give the whole cohort."""
+    """Those that each plan would give the whole cohort."""
     plan: IntArray
-    """Index into the stage's plans, [cohort]."""
+    """Index into these, [cohort]."""
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -109,11 +113,31 @@ class Slots:
     def __getitem__(self, member: int) -> tuple[Slot, ...]:
         return self.options[int(self.plan[member])][member]
 
-    def sent(self, plans: Sequence[Plan], members: IntArray) -> list[str]:
-        """Groups that any of these members uploads, in alphabetical order."""
-        own = ((number, members[self.plan[members] == number]) for number in range(len(plans)))
-        parts = [self.options[number].sent(plans[number], some) for number, some in own if len(some)]
-        return sorted(set[str]().union(*parts))
+    def take(self, members: IntArray) -> Self:
+        """Of some members, in this order."""
+        return replace(self, options=tuple(own.take(members) for own in self.options), plan=self.plan[members])
+
+    @classmethod
+    def join(cls, parts: "Sequence[Slots]") -> "Slots":
+        """Of all members of several cohorts, whose plans may be of different stages."""
+        if len(parts) == 1:
+            return parts[0]
+        kinds = list(dict.fromkeys(own.layers for part in parts for own in part.options))
+        total = sum(len(part) for part in parts)
+        drawn = [np.zeros((total, layers.draws), np.int64) for layers in kinds]
+        plan, start = np.zeros(total, np.int64), 0
+        for part in parts:
+            for number, own in enumerate(part.options):
+                rows, kind = np.flatnonzero(part.plan == number), kinds.index(own.layers)
+                plan[start + rows] = kind
+                drawn[kind][start + rows] = own.drawn[rows]
+            start += len(part)
+        return cls(tuple(map(LocalLayers, kinds, drawn)), plan)
+
+    def sent(self, plan: Plan, members: IntArray) -> set[str]:
+        """Groups that any of these members, who have the same plan, uploads."""
+        own = ((number, members[self.plan[members] == number]) for number in range(len(self.options)))
+        return set[str]().union(*(self.options[number].sent(plan, some) for number, some in own if len(some)))
 
     def texts(self) -> pa.StringArray:
         """As in the trace, [cohort]."""

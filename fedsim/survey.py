@@ -8,9 +8,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from fedsim import plan_costs, rng
-from fedsim.clock.trips import durations
 from fedsim.cohorts import Cohorts
 from fedsim.data.work import IntArray
+from fedsim.fleet import presence
+from fedsim.fleet.availability import Always
 from fedsim.fleet.devices import Fleet, FloatArray
 from fedsim.observe.observer import Observer
 from fedsim.phases import Phase, Prepared, prepare
@@ -52,6 +53,13 @@ class Survey:
     looked_at: IntArray
     """The clients whose work was priced."""
     demands: tuple[Demand, ...]
+    there: FloatArray | None = None
+    """Share of the clients looked at that are there, every quarter of an hour of two days; None: always."""
+
+    @property
+    def there_h(self) -> FloatArray:
+        """The hours that `there` is about."""
+        return np.arange(0.0, 48.0, 0.25)
 
 
 def survey(scenario: Scenario, base: Path, most_clients: int, observer: Observer) -> Survey:
@@ -84,7 +92,14 @@ def _survey(world: World, most_clients: int, observer: Observer) -> Survey:
             for phase in item.phases:
                 demands.append(_demand(world, item, costs, phase, looked_at))
                 advance(1)
-    return Survey(world.fleet, looked_at, tuple(demands))
+    own = presence.build(world.scenario.fleet, world.fleet, world.base, world.scenario.seed)
+    for note in own.notes:
+        observer.note(note)
+    found = Survey(world.fleet, looked_at, tuple(demands))
+    if isinstance(own.availability, Always):
+        return found
+    shares = [own.availability.at(looked_at, 3600 * hour).mean() for hour in found.there_h.tolist()]
+    return replace(found, there=np.array(shares))
 
 
 def _demand(world: World, item: Prepared, costs: PlanCosts, phase: Phase, clients: IntArray) -> Demand:
@@ -92,16 +107,15 @@ def _demand(world: World, item: Prepared, costs: PlanCosts, phase: Phase, client
     cohorts = Cohorts(item, world, costs)
     central, asked = cohorts.central is not None, phase
     if not central:
-        listed = (tuple(int(client) for client in clients),) * phase.config.rounds
-        part = Participation(clients_per_round=len(clients), cohorts=listed)
+        part = Participation(clients_per_round=len(clients))
         asked = replace(phase, config=phase.config.model_copy(update={"participation": part}))
     memory = np.zeros(1 if central else len(clients), np.int64)
     total_s, able = np.zeros(len(memory)), np.ones(len(memory), np.bool_)
     for turn, rounds in _turns(asked):
         model = GlobalModel(item.layouts(phase, turn.stage), {})
-        cohort = cohorts.pick(turn, model, Pools(world.scenario.fleet.clients, len(model.names)))
+        cohort = cohorts.price(turn, clients, model, Pools(world.scenario.fleet.clients, len(model.names)))
         memory = np.maximum(memory, cohort.prices.memory_bytes)
-        total_s += rounds * durations(cohort.prices, cohort.devices).total_s
+        total_s += rounds * cohort.needed_s.total_s
         able &= cohort.devices.memory_bytes >= cohort.prices.memory_bytes
     trip_s = total_s / phase.config.rounds
     round_s = trip_s if central else _rounds(trip_s, able, phase.config.participation, world.scenario.seed)

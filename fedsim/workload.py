@@ -4,6 +4,8 @@ Samples of declared data are all alike, so clients with as many of them have the
 and looked up for everybody. Of real text, every member's own samples decide.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from fedsim import rng
@@ -34,10 +36,11 @@ class Workload:
         """Samples of each member that count in this round, [cohort], and its row of `measure`, [cohort, 9]."""
         if self._declared is None:
             own = [self.batches(turn, client) for client in clients.tolist()]
-            return np.array([len(lengths) for lengths, *_ in own], np.int64), np.array([measure(*of) for of in own])
+            return _table([len(lengths) for lengths, *_ in own], [measure(*of) for of in own])
         distinct, which = np.unique(self._declared[clients], return_inverse=True)
         found = [self._measured(turn, size) for size in distinct.tolist()]
-        return np.array([count for count, _ in found])[which], np.array([row for _, row in found])[which]
+        counts, rows = _table([count for count, _ in found], [row for _, row in found])
+        return counts[which], rows[which]
 
     def batches(self, turn: Turn, client: int) -> Batched:
         """Those of one client."""
@@ -67,3 +70,8 @@ class Workload:
         local = phase.config.local.model_copy(update={"order": "fixed"})
         batches = compose(lengths, local, self.longest, unused)
         return lengths, examples.counts(samples), batches, self.longest, phase.objective.width
+
+
+def _table(counts: Sequence[int], rows: Sequence[IntArray]) -> tuple[IntArray, IntArray]:
+    """As arrays, also where nobody is there."""
+    return np.array(counts, np.int64), np.array(rows, np.int64).reshape(-1, 9)

@@ -20,9 +20,12 @@ from fedsim.engine.tasks import WorldFiles
 from fedsim.errors import UserError, choose
 from fedsim.fleet.devices import Fleet
 from fedsim.fleet.devices import build as build_fleet
+from fedsim.fleet.presence import EVER, Presence
+from fedsim.fleet.presence import build as build_presence
 from fedsim.model.architecture import Architecture, Decoder, Head
 from fedsim.model.pretrained import find, read_architecture
 from fedsim.observe.observer import Observer
+from fedsim.scenario.base import dotted
 from fedsim.scenario.data import DeclaredCorpus, FileCorpus
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import CurriculumStep, Finetune, FurtherPretrain
@@ -49,6 +52,8 @@ class World:
     files: WorldFiles | None
     personal: Shards | None = None
     """Held out for every client's own test."""
+    presence: Presence = EVER
+    """When devices are there."""
     difficulty: Difficulty | None = None
     """None: no curriculum asks how rare words are."""
 
@@ -179,7 +184,7 @@ def check(scenario: Scenario, base: Path) -> None:
     Raises:
         UserError: a file that the scenario names is not there, the fleet cannot be used, or nothing can be cached.
     """
-    build_fleet(scenario.fleet, base, scenario.seed)
+    _devices(scenario, base)
     if isinstance(scenario.data.corpus, DeclaredCorpus):
         return
     cache = cache_folder()
@@ -203,9 +208,11 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
         folder: where this run keeps its shards.
         observer: told about progress.
     """
-    fleet = build_fleet(scenario.fleet, base, scenario.seed)
+    fleet, presence = _devices(scenario, base)
+    for note in presence.notes:
+        observer.note(note)
     if isinstance(scenario.data.corpus, DeclaredCorpus):
-        return World(scenario, base, fleet, None, None, np.zeros(0, np.int64), None)
+        return World(scenario, base, fleet, None, None, np.zeros(0, np.int64), None, presence=presence)
     cache = cache_folder()
     prepared = prepare(scenario.data, base, cache, observer)
     tokens = Tokens.open(prepared)
@@ -242,4 +249,25 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
     if personal is not None:
         observer.note(f"{len(personal.indices):,} samples held out for tests of the clients' own")
     difficulty = None if rare is None else Difficulty.open(rare)
-    return World(scenario, base, fleet, tokens, shards, central, where, personal, difficulty)
+    return World(scenario, base, fleet, tokens, shards, central, where, personal, presence, difficulty)
+
+
+def _devices(scenario: Scenario, base: Path) -> tuple[Fleet, Presence]:
+    """The devices, and when they are there.
+
+    Raises:
+        UserError: The fleet cannot be used, or more are asked for than can ever be there.
+    """
+    fleet = build_fleet(scenario.fleet, base, scenario.seed)
+    presence = build_presence(scenario.fleet, fleet, base, scenario.seed)
+    for phase in scenario.phases.federated:
+        part = phase.config.participation
+        if (
+            part.cohorts is None
+            and (ever := presence.ever(len(fleet), part.clients_per_round)) < part.clients_per_round
+        ):
+            raise UserError(
+                f"is {part.clients_per_round}, but fleet.availability never lets more than {ever} devices take part",
+                key=f"{dotted(phase.key)}.participation.clients_per_round",
+            )
+    return fleet, presence

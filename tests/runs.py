@@ -1,7 +1,7 @@
 """A very small world for end-to-end tests, and a way to run it in this process."""
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -180,8 +180,8 @@ class Wrapped:
         self.inner = inner
         self.hosts = inner.hosts
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
-        self.inner.publish(name, version, values)
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
+        self.inner.publish(name, version, values, keep)
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         yield from self.inner.run(tasks, label)
@@ -221,8 +221,8 @@ class Lent(Wrapped):
         super().__init__(inner)
         self._run = run
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
-        self.inner.publish(f"{self._run}/{name}", version, values)
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
+        self.inner.publish(f"{self._run}/{name}", version, values, keep)
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         own = [

@@ -1,6 +1,6 @@
 """Codecs in whole runs: what arrives is what was encoded, the account is of its length, and nothing else decides."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,9 @@ class Recorder(Wrapped):
         self.groups: dict[str, list[FloatArray]] = {}
         self.results: list[tuple[TrainBlock, BlockSum]] = []
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         self.groups.setdefault(name, []).append(values)
-        self.inner.publish(name, version, values)
+        self.inner.publish(name, version, values, keep)
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         for task in tasks:

@@ -29,7 +29,7 @@ from tests.runs import METHODS, Blocks, rows, small, uneven_fleet
 
 WHOLE = ("download_bytes", "upload_bytes", "flops_forward", "flops_backward")
 LEGS = ("download_s", "compute_s", "upload_s")
-OUTCOMES = ("completed", "late", "dropped", "out_of_memory", "failed", "rejected")
+OUTCOMES = ("completed", "late", "dropped", "out_of_memory", "unused", "failed", "rejected")
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """Models that grow, from start to end and with kills in between."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,9 +71,9 @@ class Spy(Wrapped):
         self._published: Groups = {}
         self._seen, self._blocks = seen, [] if blocks is None else blocks
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         self._published[name] = values
-        self.inner.publish(name, version, values)
+        self.inner.publish(name, version, values, keep)
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         for task in tasks:
@@ -167,8 +167,8 @@ class Swapped(Wrapped):
         super().__init__(InlineEngine())
         self._version, self._groups = version, groups
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
-        self.inner.publish(name, version, self._groups[name] if version == self._version else values)
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
+        self.inner.publish(name, version, self._groups[name] if version == self._version else values, keep)
 
 
 def test_after_the_last_growth_it_is_fedavg_from_the_same_weights(world: Path, tmp_path: Path) -> None:

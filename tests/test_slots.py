@@ -82,11 +82,21 @@ def test_each_member_according_to_its_plan() -> None:
     assert (slots[1], slots[2]) == ((0, 1), (0, 1))
     assert len(slots[3]) == 6
     assert slots.texts().to_pylist() == [slots_text(slots[member]) for member in range(4)]
-    plans = (plan(deep), plan(shallow))
-    assert slots.sent(plans, np.array([1, 2])) == ["head", "layer.0", "layer.1"]
-    both = {name for member in (0, 2) for name in plans[which[member]].sent(slots[member])}
-    assert slots.sent(plans, np.array([0, 2])) == sorted(both)
-    assert slots.sent(plans, np.zeros(0, np.int64)) == []
+    assert slots.sent(plan(shallow), np.array([1, 2])) == {"head", "layer.0", "layer.1"}
+    both = {name for member in (0, 3) for name in plan(deep).sent(slots[member])}
+    assert slots.sent(plan(deep), np.array([0, 3])) == both
+    assert slots.sent(plan(deep), np.zeros(0, np.int64)) == set()
+
+
+@given(st.lists(st.tuples(drawn_layers(), st.integers(1, 4)), min_size=1, max_size=4))
+def test_rows_of_several_cohorts(parts: list[tuple[Layers, int]]) -> None:
+    cohorts = [Slots((local(layers, np.arange(n)),), np.zeros(n, np.int64)) for layers, n in parts]
+    whole = Slots.join(cohorts)
+    expected = [cohort[i] for cohort in cohorts for i in range(len(cohort))]
+    assert [whole[i] for i in range(len(whole))] == expected
+    assert whole.texts().to_pylist() == [slots_text(slots) for slots in expected]
+    order = np.arange(len(whole))[::-1]
+    assert [whole.take(order)[i] for i in range(len(whole))] == expected[::-1]
 
 
 def test_as_many_layers_as_are_drawn() -> None:

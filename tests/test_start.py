@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,9 @@ class Recorder(runs.Wrapped):
         self.task: CentralTask | None = None
         self.loss = math.nan
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         self.groups[name] = values
-        self.inner.publish(name, version, values)
+        self.inner.publish(name, version, values, keep)
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         for result in self.inner.run(tasks, label):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedsim import workload
+from fedsim import rng, workload
 from fedsim.cohorts import Cohorts
 from fedsim.cost.price import Prices, price
 from fedsim.data.batches import as_work, measure
@@ -50,7 +50,11 @@ def turn(of: Cohorts, round_: int = 0) -> Turn:
 
 def pick(of: Cohorts, at: Turn) -> Cohort:
     model = GlobalModel(of.prepared.layouts(at.phase, at.stage), {})
-    return of.pick(at, model, Pools(of.world.scenario.fleet.clients, len(model.names)))
+    part, seed = at.phase.config.participation, of.world.scenario.seed
+    draw = rng.stream(seed, "cohort", at.phase.name, at.phase_round)
+    drawn = draw.choice(of.world.scenario.fleet.clients, part.cohort_clients, replace=False)
+    clients = np.sort(drawn) if part.cohorts is None else np.array(part.cohorts[at.phase_round])
+    return of.price(at, clients, model, Pools(of.world.scenario.fleet.clients, len(model.names)))
 
 
 SIZES = st.lists(st.integers(1, 40), min_size=12, max_size=12)

@@ -5,11 +5,12 @@ load becomes warm: for some time it computes at full speed, then at a share of i
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from fedsim.data.work import IntArray
-from fedsim.fleet.devices import FloatArray
+from fedsim.fleet.devices import Fleet, FloatArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,6 +30,15 @@ class Pace:
         rates = (self.flops_per_s, self.backward, self.hot)
         if not all((np.isfinite(rate) & (rate > 0)).all() for rate in rates) or not (self.cool_s >= 0).all():
             raise ValueError("speeds must be finite and above 0, and times must be numbers from 0 on")
+
+    @classmethod
+    def of(cls, fleet: Fleet) -> Self:
+        """Of these devices."""
+
+        def column(values: FloatArray | float) -> FloatArray:
+            return np.broadcast_to(values, len(fleet))
+
+        return cls(fleet.flops_per_s, column(fleet.backward_speed), column(fleet.cool_s), column(fleet.hot_speed))
 
     def seconds(self, flops_forward: IntArray, flops_backward: IntArray) -> FloatArray:
         """Time that these FLOPs take, [devices]."""

@@ -8,10 +8,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from fedsim.clock.trips import Durations, Outcome, Trips, durations, energy
+from fedsim.clock.booking import Round, book
+from fedsim.clock.trips import Durations, Outcome, Trips, durations
 from fedsim.cost.price import Prices
-from fedsim.cost.split import nowhere
-from fedsim.data.work import IntArray
 from fedsim.fleet.devices import Fleet, FloatArray
 
 
@@ -51,39 +50,10 @@ def lockstep(prices: Prices, fleet: Fleet, steps_s: FloatArray, now_s: float) ->
 
 def _spent(prices: Prices, fleet: Fleet, needed: Durations, starts_s: FloatArray, now_s: float) -> Trips:
     """Trips that are spent in full, where the device has the memory for them."""
-    size = len(fleet)
-    if len(prices.memory_bytes) != size:
-        raise ValueError(f"{len(prices.memory_bytes)} prices for {size} devices")
+    if len(prices.memory_bytes) != len(fleet):
+        raise ValueError(f"{len(prices.memory_bytes)} prices for {len(fleet)} devices")
     able = fleet.memory_bytes >= prices.memory_bytes
-    remote = prices.remote or nowhere(size)
-
-    def whole(amount: IntArray) -> IntArray:
-        return np.where(able, amount, 0)
-
-    def time(leg_s: FloatArray) -> FloatArray:
-        return np.where(able, leg_s, 0.0)
-
-    ends_s = starts_s + time(needed.total_s)
-    download_bytes, upload_bytes = whole(prices.download_bytes), whole(prices.upload_bytes)
-    return Trips(
-        outcome=np.where(able, Outcome.completed.code, Outcome.out_of_memory.code).astype(np.int8),
-        start_s=now_s + starts_s,
-        end_s=now_s + ends_s,
-        download_s=time(needed.download_s),
-        compute_s=time(needed.compute_s),
-        upload_s=time(needed.upload_s),
-        exchange_s=time(needed.exchange_s),
-        server_s=time(needed.server_s),
-        wait_s=time(needed.wait_s),
-        download_bytes=download_bytes,
-        upload_bytes=upload_bytes,
-        flops_forward=whole(prices.flops_forward),
-        flops_backward=whole(prices.flops_backward),
-        cut_download_bytes=whole(remote.cut_download_bytes),
-        cut_upload_bytes=whole(remote.cut_upload_bytes),
-        server_flops_forward=whole(remote.server_flops_forward),
-        server_flops_backward=whole(remote.server_flops_backward),
-        energy_j=energy(download_bytes, upload_bytes, time(needed.compute_s), fleet),
-        downloaded=able,
-        closed_s=now_s + (float(ends_s[able].max()) if able.any() else 0.0),
-    )
+    given_s = np.where(able, needed.total_s, -1.0)
+    outcome = np.where(able, Outcome.completed.code, Outcome.out_of_memory.code).astype(np.int8)
+    trips = book(prices, fleet, needed, outcome, now_s + starts_s, given_s, Round(now_s, now_s))
+    return replace(trips, closed_s=float(trips.end_s[able].max())) if able.any() else trips

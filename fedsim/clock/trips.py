@@ -9,6 +9,7 @@ from enum import StrEnum
 import numpy as np
 import numpy.typing as npt
 
+from fedsim.clock.pace import Pace
 from fedsim.cost.price import Prices
 from fedsim.data.work import IntArray
 from fedsim.fleet.devices import Fleet, FloatArray
@@ -28,6 +29,8 @@ class Outcome(StrEnum):
     """The device went away."""
     out_of_memory = "out_of_memory"
     """The device has less memory than training needs: nothing was sent or computed."""
+    unused = "unused"
+    """Back, but not counted: too few came back with it, or too much has happened since it started."""
     failed = "failed"
     """Local training raised an error."""
     rejected = "rejected"
@@ -56,6 +59,10 @@ class Durations:
     """The server's part of a split model."""
     wait_s: FloatArray
     """For other clients, between steps."""
+    download_latency_s: FloatArray
+    """Part of `download_s` before the first byte."""
+    upload_latency_s: FloatArray
+    """Part of `upload_s` before the first byte."""
 
     @property
     def training_s(self) -> FloatArray:
@@ -97,6 +104,8 @@ class Trips:
     energy_j: FloatArray
     downloaded: BoolArray
     """The whole download had arrived when the round closed."""
+    opened_s: float
+    """When the round opened."""
     closed_s: float
     """When the round closed."""
 
@@ -109,16 +118,18 @@ class Trips:
         return mask
 
 
-def durations(prices: Prices, fleet: Fleet) -> Durations:
+def durations(prices: Prices, fleet: Fleet, latencies_s: tuple[FloatArray, FloatArray] | None = None) -> Durations:
     """How long each leg takes: ``latency + 8 * bytes / bandwidth``, and ``FLOPs / speed``.
 
     Args:
         prices: Costs of the trips, shape [cohort].
         fleet: The cohort's devices, in the same order.
+        latencies_s: Of the download and of the upload, where they differ from the devices' own; [cohort] each.
 
     A leg with no bytes takes no time: nobody connects for it. Every message across a cut has a latency of its own.
     """
     nothing = np.zeros(len(fleet))
+    down_s, up_s = latencies_s or (fleet.latency_s, fleet.latency_s)
     exchange_s, server_s, remote = nothing, nothing, prices.remote
     if remote is not None:
         exchange_s = (
@@ -128,12 +139,14 @@ def durations(prices: Prices, fleet: Fleet) -> Durations:
         )
         server_s = remote.server_s
     return Durations(
-        download_s=_transfer(prices.fetched_bytes, fleet.downlink_bits_per_s, fleet.latency_s),
-        compute_s=(prices.flops_forward + prices.flops_backward) / fleet.flops_per_s,
-        upload_s=_transfer(prices.delivered_bytes, fleet.uplink_bits_per_s, fleet.latency_s),
+        download_s=_transfer(prices.fetched_bytes, fleet.downlink_bits_per_s, down_s),
+        compute_s=Pace.of(fleet).seconds(prices.flops_forward, prices.flops_backward),
+        upload_s=_transfer(prices.delivered_bytes, fleet.uplink_bits_per_s, up_s),
         exchange_s=exchange_s,
         server_s=server_s,
         wait_s=nothing,
+        download_latency_s=np.where(prices.fetched_bytes > 0, down_s, 0.0),
+        upload_latency_s=np.where(prices.delivered_bytes > 0, up_s, 0.0),
     )
 
 

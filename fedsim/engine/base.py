@@ -1,10 +1,12 @@
 """The seam between the driver and whatever does the work."""
 
-from collections.abc import Iterator, Sequence
-from typing import Protocol, Self
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Protocol, Self, TypeVar
 
 from fedsim.engine.tasks import Result, Task
 from fedsim.model.layout import FloatArray
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -12,8 +14,8 @@ class Engine(Protocol):
 
     hosts: int
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
-        """Make a group available to all hosts, in place of its earlier version."""
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
+        """Make a group available to all hosts, in place of its earlier versions, but for those to keep."""
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         """Run the tasks, longest first; `label` is how monitoring tools name them."""
@@ -27,3 +29,8 @@ class Engine(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+def kept(versions: Mapping[int, T], keep: Collection[int]) -> dict[int, T]:
+    """Those of a group's published versions that somebody may still ask for."""
+    return {version: values for version, values in versions.items() if version in keep}

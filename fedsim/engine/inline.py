@@ -1,8 +1,9 @@
 """Everything in this process: for debugging, small runs and machines without Ray."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Self
 
+from fedsim.engine.base import kept
 from fedsim.engine.tasks import Result, Task
 from fedsim.errors import UserError
 from fedsim.model.layout import FloatArray
@@ -24,17 +25,18 @@ class InlineEngine:
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
         self._host = Host("this process", device, precision)
-        self._groups: dict[str, tuple[int, FloatArray]] = {}
+        self._groups: dict[str, dict[int, FloatArray]] = {}
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         """Hold the group until a task asks for it."""
-        self._groups[name] = (version, values)
+        self._groups[name] = {**kept(self._groups.get(name, {}), keep), version: values}
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         """Run the tasks one after another."""
         for task in tasks:
             for name in self._host.missing(task):
-                self._host.receive(name, *self._groups[name])
+                version = task.groups[name]
+                self._host.receive(name, version, self._groups[name][version])
             yield self._host.run(task)
 
     def events(self) -> list[tuple[str, str]]:

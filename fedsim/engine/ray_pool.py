@@ -7,9 +7,10 @@ import signal
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
+from fedsim.engine.base import kept
 from fedsim.engine.tasks import Result, Task, TrainBlock
 from fedsim.errors import FedsimError, UserError
 from fedsim.interrupt import Terminated
@@ -124,16 +125,16 @@ class RayEngine:
             for i in range(self.hosts)
         ]
         self.dashboard: str = ray.worker.get_dashboard_url() or ""
-        self._groups: dict[str, tuple[int, Any]] = {}
+        self._groups: dict[str, dict[int, Any]] = {}
         self._down: dict[int, Any] = {}
         self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         self._events: list[tuple[str, str]] = []
         self._tell = tell
         self._arriving = [actor.process.remote() for actor in self._actors]
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
-        """Put the group into the object store once; the earlier version is let go."""
-        self._groups[name] = (version, self._ray.put(values))
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
+        """Put the group into the object store once; earlier versions are let go, but for those to keep."""
+        self._groups[name] = {**kept(self._groups.get(name, {}), keep), version: self._ray.put(values)}
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         """Longest first, to whichever host has room; a task whose host dies is given out again, with the same bits."""
@@ -147,7 +148,7 @@ class RayEngine:
                 task, host = waiting.pop(), max(room, key=lambda i: (room[i], -i))
                 room[host] -= 1
                 tries[task.index] = tries.get(task.index, 0) + 1
-                references = {name: self._groups[name] for name in task.groups}
+                references = {name: (version, self._groups[name][version]) for name, version in task.groups.items()}
                 pending[self._actors[host].run.options(name=label).remote(task, references)] = (task, host)
             done = self._next([*pending, *self._down.values()])
             if done not in pending:

@@ -1,9 +1,9 @@
 """The fleet: one number a client in every column, never an object a device."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -43,24 +43,21 @@ class Fleet:
     """Time before the first byte of a transfer flows."""
     compute_power_w: FloatArray
     radio_power_w: FloatArray
+    backward_speed: FloatArray | float = 1.0
+    """Speed of the backward pass, as a share of `flops_per_s`; one number stands for all devices, as below."""
+    cool_s: FloatArray | float = np.inf
+    """Seconds of computing after which a device is hot."""
+    hot_speed: FloatArray | float = 1.0
+    """Its speed then, as a share of `flops_per_s`."""
 
     def __len__(self) -> int:
         return len(self.device)
 
     def take(self, clients: IntArray) -> Self:
         """The devices of these clients, in this order."""
-        return replace(
-            self,
-            device=self.device[clients],
-            network=self.network[clients],
-            flops_per_s=self.flops_per_s[clients],
-            memory_bytes=self.memory_bytes[clients],
-            downlink_bits_per_s=self.downlink_bits_per_s[clients],
-            uplink_bits_per_s=self.uplink_bits_per_s[clients],
-            latency_s=self.latency_s[clients],
-            compute_power_w=self.compute_power_w[clients],
-            radio_power_w=self.radio_power_w[clients],
-        )
+        columns: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        taken: dict[str, Any] = {n: values[clients] for n, values in columns.items() if isinstance(values, np.ndarray)}
+        return replace(self, **taken)
 
 
 def build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
@@ -74,6 +71,11 @@ def build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
     Raises:
         UserError: A class is not in the catalogue, or the file cannot be used.
     """
+    pace: dict[str, Any] = spec.pace.columns()
+    return replace(_build(spec, base, seed), **pace)
+
+
+def _build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
     match spec.source:
         case CatalogFleet() as source:
             fleet = _draw(source, spec.clients, seed, classes(source, base))

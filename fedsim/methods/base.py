@@ -158,6 +158,10 @@ class Method(Config):
         """Why its price cannot be known without training; None: it can."""
         return None
 
+    def synchronous(self) -> str | None:
+        """Why all updates that are averaged must have started from the same model; None: they need not."""
+        return None
+
     def width_problems(self, heads: int, units: int) -> Iterator[Problem]:
         """Options that do not fit layers with so many attention heads and feed-forward units."""
         yield from ()

@@ -6,7 +6,7 @@ all with the same; in sequence, each goes on with what the one before it has lef
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby, product
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fedsim.errors import choose
 from fedsim.fleet import catalog
@@ -15,6 +15,9 @@ from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import EMBEDDINGS, HEAD, CutType, Layers, PartName, Plan, Split
 from fedsim.scenario.base import Count, Problem, Text
 from fedsim.scenario.phases import Phases
+
+if TYPE_CHECKING:
+    from fedsim.scenario.schema import Scenario
 
 _BODIES: dict[str, Literal["replicas", "relay", "lockstep"]] = {
     "shared_sequential": "relay",
@@ -100,11 +103,28 @@ class FedBERT(Federated):
         if not sequential and self.changed("relay"):
             yield Problem(("relay",), f"goes with server_body: shared_sequential, server_body is {self.server_body}")
 
+    def synchronous(self) -> str | None:
+        """The server trains with all clients of a round, or averages its replicas after it."""
+        return "trains in rounds that clients and server begin together: take policy: synchronous"
+
+    def world_problems(self, scenario: "Scenario") -> Iterator[Problem]:
+        """Nobody vanishes in the middle of training a shared body."""
+        yield from super().world_problems(scenario)
+        fleet = scenario.fleet
+        for name in ("availability", "dropout", "server_link"):
+            if self.server_body.startswith("shared") and fleet.changed(name):
+                yield Problem(
+                    ("server_body",),
+                    f"is {self.server_body}, which no client can leave half-way or be kept waiting in: remove "
+                    f"fleet.{name}, or give each client a replica",
+                )
+
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
         """What a client has done to a shared body cannot be thrown away because the client is late."""
         yield from super().phase_problems(phases)
         shared = self.server_body.startswith("shared")
-        for phase, name in product(("further_pretrain", "finetune"), ("over_selection", "deadline_s")):
+        names = ("over_selection", "deadline_s", "deadline_quantile", "quorum")
+        for phase, name in product(("further_pretrain", "finetune"), names):
             config = getattr(phases, phase)
             if shared and config is not None and config.participation.changed(name):
                 yield Problem(

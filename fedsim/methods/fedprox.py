@@ -36,6 +36,7 @@ class FedProx(Federated):
 
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
         """Without any deadline nobody is late."""
-        deadlines = [phase.config.participation.deadline_s for phase in phases.federated]
+        parts = [phase.config.participation for phase in phases.federated]
+        deadlines = [part.deadline_s or part.deadline_quantile for part in parts]
         if self.late is not None and not any(deadlines):
-            yield Problem(("late",), "has no effect: no phase has a participation.deadline_s")
+            yield Problem(("late",), "has no effect: no phase has a participation.deadline_s or deadline_quantile")

@@ -60,6 +60,12 @@ class LoRA(Federated):
         plan = Plan(layers, (), train_embeddings=False, train_head=True, adapters=adapters)
         return [Stage(rounds, (plan,), f"factors of rank {self.rank}, head")]
 
+    def synchronous(self) -> str | None:
+        """A mean of products is none of changes."""
+        if self.aggregation != "product_svd":
+            return None
+        return "averages products (aggregation: product_svd), which must start from the same factors"
+
     def recipe(self) -> Recipe:
         """What is averaged."""
         return Recipe(products=self.aggregation == "product_svd")

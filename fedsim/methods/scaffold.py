@@ -28,6 +28,10 @@ class Scaffold(Federated):
         """Corrected gradients."""
         return Recipe(control=True)
 
+    def synchronous(self) -> str | None:
+        """Variates are differences from the model that everybody started from."""
+        return "corrects gradients by what all clients of a round start from: take policy: synchronous"
+
     def problems(self) -> Iterator[Problem]:
         """A variate is the sum of small differences over many rounds, and is sent as it is."""
         yield from super().problems()

@@ -83,6 +83,7 @@ def demands(survey: Survey) -> Grid:
         f"memory, able, trip: {of}; able: the device has the memory for every stage",
         "trip: of those who are able, averaged over the rounds, with everything to download; round: until the last "
         "update that is wanted, over cohorts drawn among them",
+        *_there(survey),
     )
     return Grid(headers, rows, "one round of each method", notes, left=frozenset({0, 1}))
 
@@ -98,8 +99,19 @@ def as_json(survey: Survey) -> dict[str, Any]:
         "networks": _counts(fleet.network, fleet.networks),
         "quantiles": list(QUANTILES),
         **{name: _numbers(getattr(fleet, name)) for name in columns},
+        "there": None if survey.there is None else _numbers(survey.there),
         "methods": [_demand(one) for one in survey.demands],
     }
+
+
+def _there(survey: Survey) -> tuple[str, ...]:
+    """Between which shares the number of devices that are there swings."""
+    if survey.there is None:
+        return ()
+    low, high = (share(float(value), 1.0) for value in (survey.there.min(), survey.there.max()))
+    return (
+        f"there, in the first two days: between {low} and {high} of them, {share(survey.there.mean(), 1.0)} on average",
+    )
 
 
 def _demand(one: Demand) -> dict[str, Any]:

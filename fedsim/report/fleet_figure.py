@@ -35,9 +35,11 @@ def fleet_figure(survey: Survey) -> "Figure":
     styles = _styles(survey.demands)
     _memory(above[2], survey, styles)
     if phases:
-        below = rows[1].subplots(1, len(phases), squeeze=False, sharey=True)[0]
-        for axes, phase in zip(below, phases, strict=True):
+        below = rows[1].subplots(1, len(phases) + (survey.there is not None), squeeze=False, sharey=True)[0]
+        for axes, phase in zip(below, phases, strict=False):
             _back(axes, phase, [one for one in survey.demands if one.phase == phase], styles)
+        if survey.there is not None:
+            _there(below[-1], survey)
         for axes in below[1:]:
             axes.set_ylabel("")
         legend_above(rows[1], styles)
@@ -141,6 +143,15 @@ def _back(axes: "Axes", phase: str, demands: Sequence[Demand], styles: Styles) -
     _logarithmic(axes)
     dress(axes, f"{phase}: length of a trip, {unit}", "clients back by then, %")
     axes.set_ylim(0, 101)
+
+
+def _there(axes: "Axes", survey: Survey) -> None:
+    """Share of the clients that are there, over two days."""
+    assert survey.there is not None
+    axes.plot(survey.there_h, 100 * survey.there, color=INK, linewidth=1.8)
+    axes.set_xticks(range(0, 49, 6))
+    dress(axes, "hours since the start; clients that are there, %", "")
+    axes.set_xlim(0, 48)
 
 
 def _logarithmic(axes: "Axes") -> None:

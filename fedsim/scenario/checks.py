@@ -7,9 +7,10 @@ from fedsim.methods.registry import kinds
 from fedsim.scenario.base import Key, Problem
 from fedsim.scenario.data import Data, DeclaredCorpus, QuantityPartition
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Finetune, Task
+from fedsim.scenario.phases import FederatedPhase, Finetune, Task
 
 if TYPE_CHECKING:
+    from fedsim.methods.base import Method
     from fedsim.scenario.schema import Scenario
 
 
@@ -37,6 +38,8 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
             depth, width = method.depth_problems(layers), method.width_problems(model.heads, model.feed_forward)
             for problem in (*depth, *width, *method.schedule_problems(scenario.phases, layers, decoder_layers)):
                 yield Problem(("methods", name, *problem.key), problem.message)
+        for phase in scenario.phases.federated:
+            yield from _overlapping(phase, name, method)
         for problem in method.phase_problems(scenario.phases):
             yield Problem(("methods", name, *problem.key), problem.message)
 
@@ -58,11 +61,31 @@ def _participation(scenario: "Scenario") -> Iterator[Problem]:
                 f"{part.clients_per_round} clients with over_selection {part.over_selection:g} is a cohort of "
                 f"{part.cohort_clients}, fleet.clients is {clients}",
             )
+        elif part.most_clients > clients:
+            name = "concurrency" if hasattr(part.policy, "concurrency") else "tiers"
+            yield Problem(
+                (*key, "policy", name), f"asks for {part.most_clients} clients at a time, fleet.clients is {clients}"
+            )
+        if part.policy.kind != "synchronous" and scenario.fleet.server_link is not None:
+            fault = f"is {part.policy.kind}: remove fleet.server_link, which goes with policy: synchronous"
+            yield Problem((*key, "policy"), fault)
+        if part.late == "partial" and scenario.fleet.server_link is not None:
+            yield Problem(
+                (*key, "late"),
+                "is partial, which needs trips that do not depend on each other: remove fleet.server_link",
+            )
         for index, cohort in enumerate(part.cohorts or ()):
             if cohort and max(cohort) >= clients:
                 yield Problem(
                     (*key, "cohorts", index), f"names client {max(cohort)}, the fleet's clients are 0 to {clients - 1}"
                 )
+
+
+def _overlapping(phase: FederatedPhase, name: str, method: "Method") -> Iterator[Problem]:
+    """Under some policies an update may be older than the model that it meets."""
+    policy = phase.config.participation.policy
+    if policy.kind != "synchronous" and not method.pooled and (reason := method.synchronous()):
+        yield Problem((*phase.key, "participation", "policy"), f"is {policy.kind}, but methods.{name} {reason}")
 
 
 def _lists_of_clients(scenario: "Scenario") -> Iterator[Problem]:

@@ -6,10 +6,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
+from fedsim.scenario.availability import Always, Availability, Dropout, ServerLink
 from fedsim.scenario.base import Config, Count, NonNegative, Positive, Problem, Text
 
 Shares = Annotated[dict[str, Positive], Field(min_length=1)]
 Spread = Annotated[float, Strict(), Field(ge=0.0, le=5.0)]
+
+Ratio = Annotated[float, Strict(), Field(gt=0.0, le=1.0)]
 
 FLEET_FILES = (".csv", ".parquet")
 
@@ -75,8 +78,29 @@ class FedScaleFleet(Config):
     """Class of the catalogue whose memory and power all devices have."""
     network: Text
     """Class of the catalogue whose latency and radio all devices have."""
-    uplink_share: Annotated[float, Strict(), Field(gt=0.0, le=1.0)] = 1.0
+    uplink_share: Ratio = 1.0
     """Uplink as a share of the file's bandwidth; 1.0, as FedScale has it, makes both directions alike."""
+
+
+class Pace(Config):
+    """Devices that do not always compute at the same speed."""
+
+    backward_speed: Ratio = 1.0
+    """Speed of the backward pass, as a share of that of the forward pass."""
+    hot_after_s: Positive | None = None
+    """Seconds of computing after which a device is hot; null: never. Every trip begins with a cool one."""
+    hot_speed: Ratio = 1.0
+    """Its speed then, as a share of that of a cool device."""
+
+    def problems(self) -> Iterator[Problem]:
+        """Who never gets hot has no speed then."""
+        if self.hot_after_s is None and self.changed("hot_speed"):
+            yield Problem(("hot_speed",), "is not used without `hot_after_s`")
+
+    def columns(self) -> dict[str, float]:
+        """The numbers of `fedsim.fleet.devices.Fleet`."""
+        cool_s = float("inf") if self.hot_after_s is None else self.hot_after_s
+        return {"backward_speed": self.backward_speed, "cool_s": cool_s, "hot_speed": self.hot_speed}
 
 
 class Fleet(Config):
@@ -86,5 +110,15 @@ class Fleet(Config):
     """Number of registered clients."""
     source: Annotated[CatalogFleet | FileFleet | FedScaleFleet, Field(discriminator="kind")] = CatalogFleet()
     """Where the devices' numbers come from."""
+    pace: Pace = Pace()
+    """How steadily devices compute."""
+    latency_sigma: Spread = 0.0
+    """Log-normal spread of latency from transfer to transfer (median kept)."""
+    availability: Availability = Always()
+    """When devices are there."""
+    dropout: Dropout | None = None
+    """How devices vanish in the middle of a trip; null: they do not."""
+    server_link: ServerLink | None = None
+    """The server's own connection; null: it is never the bottleneck."""
     carbon_g_per_kwh: NonNegative | None = None
     """Grams of CO2 that the grid emits for a kilowatt-hour; null: carbon is not worked out."""

@@ -144,7 +144,7 @@ _SPLIT = (
 
 TRIPS = Table(
     "trips",
-    "One row for each client of each cohort: what its part in the round was to cost, and what it did cost.",
+    "One row for each trip that ended in a round: what it was to cost, and what it did cost.",
     (
         _METHOD,
         _PHASE,
@@ -152,6 +152,9 @@ TRIPS = Table(
         _ROUND,
         _count("client", "index", "client within the fleet, from 0"),
         _count("plan", "index", "which of the stage's plans the client was given, from 0"),
+        _count(
+            "staleness", "step", "steps of the server between the model that the client was sent and the trip's end"
+        ),
         _text("device", "device class"),
         _text("network", "network class"),
         _count("samples", "sample", "samples that the plan goes through, repeats included"),
@@ -178,7 +181,7 @@ TRIPS = Table(
         _number("upload_s", "s", "spent on the upload, latency included"),
         _number("end_s", "s", "simulated time at which the trip ended or was cut off"),
         _number("energy_j", "J", "spent by the device, compute and radio"),
-        _text("outcome", "`completed`, `late`, `dropped`, `out_of_memory`, `failed` or `rejected`"),
+        _text("outcome", "`completed`, `late`, `dropped`, `out_of_memory`, `unused`, `failed` or `rejected`"),
         Column("useful", "bool", "", "the update is part of the average"),
         _number("weight", "share", "share in the average; 0 when not part of it"),
         _number("loss", "nat", "mean training loss; null when nothing was trained (price mode, wasted trips)", True),
@@ -199,7 +202,7 @@ ROUNDS = Table(
         _count("cohort", "trip", "clients picked"),
         *(
             _count(outcome, "trip", f"trips with outcome `{outcome}`")
-            for outcome in ("completed", "late", "dropped", "out_of_memory", "failed", "rejected")
+            for outcome in ("completed", "late", "dropped", "out_of_memory", "unused", "failed", "rejected")
         ),
         _count("tokens", "token", "tokens of all batches of the cohort's plans, padding included"),
         _count("real_tokens", "token", "the same without padding"),

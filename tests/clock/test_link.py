@@ -125,7 +125,9 @@ def cohorts(draw: st.DrawFn, most: int = 8) -> Flows:
     clients = draw(st.integers(1, most))
 
     def column(low: float, high: float) -> FloatArray:
-        return np.array(draw(st.lists(st.floats(low, high), min_size=clients, max_size=clients)))
+        return np.array(
+            draw(st.lists(st.floats(low, high).map(lambda value: round(value, 6)), min_size=clients, max_size=clients))
+        )
 
     gone = column(0.0, 60.0)
     kept = np.array(draw(st.lists(st.booleans(), min_size=clients, max_size=clients)))

@@ -101,7 +101,8 @@ def test_outcomes_and_their_codes() -> None:
         "late",
         "dropped",
         "out_of_memory",
+        "unused",
         "failed",
         "rejected",
     ]
-    assert [outcome.code for outcome in Outcome] == list(range(6))
+    assert [outcome.code for outcome in Outcome] == list(range(7))

@@ -1,6 +1,6 @@
 """A host gives the same bits however often it does a task, and keeps what it has built within bounds."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,9 +27,9 @@ class Recorder(Wrapped):
         self.files: list[tuple[dict[Path, bytes], dict[Path, bytes]]] = []
         self.groups: dict[tuple[str, int], FloatArray] = {}
 
-    def publish(self, name: str, version: int, values: FloatArray) -> None:
+    def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         self.groups[name, version] = values
-        self.inner.publish(name, version, values)
+        self.inner.publish(name, version, values, keep)
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         for task in tasks:

@@ -1,0 +1,71 @@
+"""With trips under way between rounds, and devices that come and go, runs are still the same bit for bit."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import fedsim
+from fedsim.engine.inline import InlineEngine
+from tests import runs
+from tests.policies.worlds import POLICIES, PRESENCE, SOME, playing
+from tests.runs import Dying, Killed, Shuffled, hashes
+from tests.test_same_bits import Hashes, Pools, lent
+
+slow = partial(pytest.param, marks=pytest.mark.slow)
+
+
+@pytest.fixture(scope="module", params=POLICIES)
+def policy(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(scope="module")
+def raw(policy: str) -> dict[str, Any]:
+    return playing(policy, **PRESENCE)
+
+
+@pytest.fixture(scope="module")
+def unbroken(raw: dict[str, Any], policy: str, world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hashes:
+    out = tmp_path_factory.mktemp("unbroken") / "run"
+    found = hashes(runs.run(raw, world, out))
+    assert len({weights for weights, _ in found.values()}) == len(SOME)
+    trips = fedsim.read_run(out).trips
+    assert {"completed", "dropped"} <= set(trips.outcome)
+    assert (trips.staleness.max() > 0) == (policy != "synchronous")
+    return found
+
+
+def test_price_mode_plays_the_same_trips(raw: dict[str, Any], world: Path, tmp_path: Path) -> None:
+    names = ["fedbt", "split"]
+    runs.run(raw, world, tmp_path / "priced", None, methods=names)
+    runs.run(raw, world, tmp_path / "trained", methods=names)
+    priced, trained = (fedsim.read_run(tmp_path / name).trips.drop(columns="loss") for name in ("priced", "trained"))
+    assert priced.equals(trained)
+
+
+def test_any_order_of_completion(raw: dict[str, Any], unbroken: Hashes, world: Path, tmp_path: Path) -> None:
+    assert hashes(runs.run(raw, world, tmp_path / "run", lambda: Shuffled(0))) == unbroken
+
+
+@pytest.mark.parametrize("hosts", [slow(1), 2, slow(3)])
+def test_any_number_of_hosts(
+    raw: dict[str, Any], unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools, hosts: int
+) -> None:
+    assert hashes(runs.run(raw, world, tmp_path / "run", partial(lent, pools, hosts, tmp_path))) == unbroken
+
+
+@pytest.mark.parametrize("results", [7, slow(15), slow(24), slow(33)])
+@pytest.mark.parametrize("every", [1, slow(3)])
+def test_resumed_with_clients_under_way(
+    raw: dict[str, Any], unbroken: Hashes, world: Path, tmp_path: Path, results: int, every: int
+) -> None:
+    raw = {**raw, "outputs": {**raw["outputs"], "checkpoint_every_rounds": every}}
+    out = tmp_path / "run"
+    with pytest.raises(Killed):
+        runs.run(raw, world, out, lambda: Dying(InlineEngine(), results))
+    with pytest.raises(Killed):
+        runs.resume(out, lambda: Dying(InlineEngine(), results + 10))
+    assert hashes(runs.resume(out)) == unbroken
