@@ -40,7 +40,7 @@ from fedsim.report.tradeoff import tradeoff_figure
 
 SHORT = ["data.corpus.libraries=[networkx]", "fleet.clients=12", "phases.pretrain={steps: 5}"]
 SHORT += ["phases.finetune.rounds=4", "phases.finetune.participation.clients_per_round=5", "methods.head_pruning.after_rounds=2"]
-SHORT += ["phases.finetune.task.label=kind"]
+SHORT += ["phases.finetune.task.label=kind", "outputs.figures=false"]
 with tempfile.TemporaryDirectory() as scratch:
     folder = RUN or os.environ.get("FEDSIM_RUN")
     if folder is None:
@@ -52,10 +52,12 @@ with tempfile.TemporaryDirectory() as scratch:
             command += ["--method", method]
         subprocess.run([*command, "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
     run = fedsim.read_run(folder)
+    # tables are read when they are asked for: here, before the folder of a short run goes away
+    lengths = {name: len(getattr(run, name)) for name in ("trips", "rounds", "evals", "stages")}
 
 pd.options.display.float_format = "{:,.3f}".format
 pd.options.display.max_rows = 200
-run.scenario["name"], len(run.methods)
+run.scenario["name"], len(run.methods), lengths
 
 # %% [markdown]
 # ## What each method reached and spent

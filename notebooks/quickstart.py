@@ -46,9 +46,11 @@ with tempfile.TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "fedsim", "scenario", "smoke", "--engine", "inline", "--out", str(folder)]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     run = fedsim.read_run(folder)
+    # tables are read when they are asked for: here, before the folder of a short run goes away
+    lengths = {name: len(getattr(run, name)) for name in ("trips", "rounds", "evals", "stages")}
 
 pd.options.display.float_format = "{:,.3f}".format
-run.scenario["name"], run.methods, {name: len(getattr(run, name)) for name in ("trips", "rounds", "evals", "stages")}
+run.scenario["name"], run.methods, lengths
 
 # %% [markdown]
 # ## What each method reached and spent
