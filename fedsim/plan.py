@@ -2,7 +2,7 @@
 
 A local model is a stack of copies of global layers. `Layers` names them: fixed slots at the bottom, slots
 drawn at random in the middle, fixed slots at the top. A slot is a global layer index, or a tuple of
-indices whose element-wise average fills it.
+indices whose element-wise average fills it. Of an encoder-decoder the encoder's layers come first, then the decoder's.
 """
 
 from collections.abc import Sequence

@@ -92,7 +92,9 @@ class World:
         if model.checkpoint is not None:
             found = read_architecture(find(model.checkpoint, self.base, f"{key}.checkpoint"), f"{key}.checkpoint")
             if model.decodes != (found.decoder is not None):
-                raise UserError(f"is {model.family}, the checkpoint is a {found.family}", key=f"{key}.family")
+                raise UserError(
+                    f"is {model.family}, the checkpoint says {found.family}: set it to that", key=f"{key}.family"
+                )
             architecture = found
             if "dropout" in model.model_fields_set:
                 architecture = Architecture(**{**vars(found), "dropout": model.dropout})

@@ -154,7 +154,7 @@ def test_a_saved_model_is_where_the_next_run_starts(world: Path, tmp_path: Path)
     last = before[before.metric == "mlm_loss"].value.iloc[-1]
     assert after[after.metric == "mlm_loss"].value.iloc[0] == pytest.approx(last, abs=1e-6)
     again["model"]["family"] = "bert"
-    with pytest.raises(UserError, match="is bert, the checkpoint is a bart") as refused:
+    with pytest.raises(UserError, match="is bert, the checkpoint says bart: set it to that") as refused:
         runs.run(again, world, tmp_path / "other")
     assert refused.value.key == "model.family"
 

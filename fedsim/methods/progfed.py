@@ -7,7 +7,7 @@ grows is our adaptation of what the paper does with U-Nets (`fedsim.methods.grow
 
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -19,6 +19,9 @@ from fedsim.plan import HEAD, Layers, Plan, full, layer
 from fedsim.scenario.base import Config, Count, Flag, NonNegative, Problem, Whole, dotted
 from fedsim.scenario.phases import FederatedPhase, Phases
 from fedsim.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from fedsim.scenario.schema import Scenario
 
 
 def stage_lengths(rounds: int, stages: int) -> list[int]:
@@ -135,15 +138,20 @@ class ProgFed(Federated):
         if self.server.on_new_stage == "reset" and not self.reset_server_optimizer:
             yield Problem(("reset_server_optimizer",), "is false, but server.on_new_stage is reset")
 
-    def schedule_problems(self, phases: Phases, layers: int, decoder_layers: int = 0) -> Iterator[Problem]:
-        """An order that the model can grow in, no more stages than layers or rounds, and lists that add up."""
-        if decoder_layers and self.growth == "bottom_up":
+    def world_problems(self, scenario: "Scenario") -> Iterator[Problem]:
+        """An encoder has one end to grow at, an encoder-decoder two."""
+        yield from super().world_problems(scenario)
+        decodes = (self.model or scenario.model).decodes
+        if decodes and self.growth == "bottom_up":
             fault = "is bottom_up, for encoders; this model has a decoder: set it to symmetric or asymmetric"
             yield Problem(("growth",), fault)
-            return
-        if not decoder_layers and self.growth != "bottom_up":
+        elif self.growth != "bottom_up" and not decodes:
             fault = f"is {self.growth}, for models with a decoder (model.family: bart); an encoder grows bottom_up"
             yield Problem(("growth",), fault)
+
+    def schedule_problems(self, phases: Phases, layers: int, decoder_layers: int = 0) -> Iterator[Problem]:
+        """No more stages than layers or rounds, and lists that add up."""
+        if (self.growth == "bottom_up") == bool(decoder_layers):  # told already, by `world_problems`
             return
         of = "the decoder" if decoder_layers else "the global model"
         growths: dict[PhaseName, Growth] = {"further_pretrain": self.further_pretrain, "finetune": self.finetune}

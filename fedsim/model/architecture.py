@@ -40,6 +40,7 @@ class Architecture:
     vocabulary: int
     hidden: int
     layers: int
+    """All of them: the encoder's, then the decoder's."""
     heads: int
     feed_forward: int
     max_positions: int
@@ -49,7 +50,7 @@ class Architecture:
     kept_heads: Heads | None = None
     """Which of its `heads` each layer has left, in a narrower or pruned model; None: all of them."""
     decoder: Decoder | None = None
-    """Its layers are the last ones of `layers`; None: an encoder alone."""
+    """None: an encoder alone."""
 
     @property
     def decoder_layers(self) -> int:

@@ -16,8 +16,10 @@ from fedsim.model.architecture import Architecture, Decoder, Head
 from fedsim.papers.base import one_batch, spent
 from fedsim.plan import full
 from fedsim.scenario.phases import Phases
+from fedsim.scenario.schema import Scenario
 from tests.cost.oracles import BART_BASE
 from tests.markdown import ROOT
+from tests.runs import small
 
 MLM, POOLER, TAGS = Head("mlm"), Head("pooler", 5), Head("tokens", 7)
 ORDERS = pytest.mark.parametrize("order", ["symmetric", "asymmetric"])
@@ -181,9 +183,6 @@ def refusal(method: dict[str, Any], sides: tuple[int, int], rounds: int = 10) ->
 @pytest.mark.parametrize(
     ("method", "sides", "says"),
     [
-        ({"growth": "symmetric"}, (6, 0), "growth: is symmetric, for models with a decoder"),
-        ({"growth": "asymmetric"}, (6, 0), "growth: is asymmetric, for models with a decoder"),
-        ({}, (3, 3), "growth: is bottom_up, for encoders; this model has a decoder"),
         (
             {"growth": "symmetric", "finetune": {"stages": 4}},
             (6, 3),
@@ -203,6 +202,24 @@ def refusal(method: dict[str, Any], sides: tuple[int, int], rounds: int = 10) ->
 )
 def test_options_that_do_not_fit(method: dict[str, Any], sides: tuple[int, int], says: str) -> None:
     assert refusal(method, sides).startswith(says)
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "says"),
+    [
+        ({}, {"family": "bart"}, "methods.progfed.growth: is bottom_up, for encoders; this model has a decoder"),
+        ({}, {"family": "bart", "checkpoint": "x"}, "methods.progfed.growth: is bottom_up, for encoders"),
+        ({"growth": "symmetric"}, {}, "growth: is symmetric, for models with a decoder"),
+        ({"growth": "asymmetric"}, {"family": "distilbert"}, "growth: is asymmetric, for models with a decoder"),
+        ({"growth": "symmetric", "model": {}}, {"family": "bart"}, "growth: is symmetric, for models with a decoder"),
+    ],
+)
+def test_the_order_is_one_that_the_model_can_grow_in(method: dict[str, Any], model: dict[str, Any], says: str) -> None:
+    raw = small({"progfed": method}, model=model, data__max_tokens=24)
+    raw["data"]["tokenizer"] = {"kind": "checkpoint", "checkpoint": "x"}
+    with pytest.raises(ValueError, match=says) as refused:
+        Scenario.model_validate(raw)
+    assert str(refused.value).count("growth:") == 1
 
 
 @pytest.mark.parametrize(
