@@ -11,8 +11,9 @@ import pyarrow as pa
 
 from fedsim import saved_state
 from fedsim.clock.trips import OUTCOMES, BoolArray, Outcome, Trips
-from fedsim.cost.flops import Flops, flops, layers_only_units
+from fedsim.cost.flops import flops, layers_only_units
 from fedsim.cost.parameters import local_layouts, trained_size
+from fedsim.cost.products import Flops
 from fedsim.cost.split import on_client
 from fedsim.data.work import Work
 from fedsim.fleet.devices import FloatArray

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from fedsim.cost.flops import Flops, flops
+from fedsim.cost.flops import flops
 from fedsim.cost.memory import Polynomial
 from fedsim.cost.parameters import trained_layouts
+from fedsim.cost.products import Flops
 from fedsim.cost.split import Remote, SplitCost
 from fedsim.data.work import IntArray, Work
 from fedsim.model.architecture import LocalShape

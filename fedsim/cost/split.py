@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from fedsim.cost.flops import Coefficients, Flops, flops
+from fedsim.cost.flops import flops
 from fedsim.cost.parameters import BYTES_PER_PARAMETER
+from fedsim.cost.products import Coefficients, Flops
 from fedsim.data.work import IntArray, Work
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import Layout, embeddings_layout, head_layout

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from fedsim.clock.partial import batches_in_time
 from fedsim.clock.trips import durations
-from fedsim.cost.flops import Coefficients, Flops
 from fedsim.cost.memory import Polynomial
 from fedsim.cost.price import PlanCost, price
+from fedsim.cost.products import Coefficients, Flops
 from fedsim.data.batches import as_work, compose, measure, prefixes
 from fedsim.data.work import Work
 from fedsim.scenario.phases import Local

@@ -8,7 +8,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from fedsim.cost.flops import Flops, flops, importance_flops, layers_only_units
+from fedsim.cost.flops import flops, importance_flops, layers_only_units
+from fedsim.cost.products import Flops
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.local import Batch, LocalModel
 from fedsim.plan import Draw, Layers, Plan, full

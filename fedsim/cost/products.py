@@ -1,0 +1,129 @@
+"""FLOPs as sums over matrix products, where what needs a gradient has to be followed from one to the next."""
+
+from dataclasses import dataclass
+
+from fedsim.data.work import IntArray, Work
+from fedsim.model.adapters import matrix_sizes
+from fedsim.model.architecture import Architecture
+from fedsim.plan import Adapters
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """FLOPs per unit of each quantity that the work is measured in."""
+
+    token: int = 0
+    """Per position of every sample, padding included (B * L)."""
+    squared_token: int = 0
+    """Per pair of positions of the same sample (B * L * L)."""
+    position: int = 0
+    """Per position that the head is evaluated at."""
+
+    def __add__(self, other: "Coefficients") -> "Coefficients":
+        return Coefficients(
+            self.token + other.token, self.squared_token + other.squared_token, self.position + other.position
+        )
+
+    def total(self, work: Work) -> IntArray:
+        """FLOPs of each client over all its batches, shape [clients]."""
+        return self.token * work.tokens + self.squared_token * work.squared_tokens + self.position * work.positions
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs of local training with one plan shape."""
+
+    forward: Coefficients
+    backward: Coefficients
+
+    def __add__(self, other: "Flops") -> "Flops":
+        return Flops(self.forward + other.forward, self.backward + other.backward)
+
+
+class Products:
+    """A sum over matrix products, for layers in which what needs a gradient differs from matrix to matrix.
+
+    Of a product of two tensors, each costs once more if that one does.
+    """
+
+    def __init__(self, width: int) -> None:
+        """`width` is that of queries, keys and values."""
+        self.forward, self.backward = Coefficients(), Coefficients()
+        self._width = width
+
+    def _matrix(self, outputs: int, inputs: int, gradient: bool, trained: bool) -> bool:
+        """Apply a matrix to every token; whether the outcome needs a gradient."""
+        one = 2 * outputs * inputs
+        self.forward += Coefficients(token=one)
+        self.backward += Coefficients(token=one * (gradient + trained))
+        return gradient or trained
+
+    def _attend(self, query: bool, key: bool, value: bool) -> bool:
+        """Scores of all pairs, and what they pick from the values; arguments say what needs a gradient."""
+        self._product(query, key)
+        self._product(query or key, value)
+        return query or key or value
+
+    def _product(self, left: bool, right: bool) -> None:
+        one = Coefficients(squared_token=2 * self._width)
+        self.forward += one
+        self.backward += Coefficients(squared_token=2 * self._width * (left + right))
+
+
+class EncoderDecoder(Products):
+    """Layers of an encoder-decoder, one after the other.
+
+    Both sides read as many tokens, so the pairs of the decoder's attention to the encoder are as many as its own. The
+    dispatcher counts all of them, also those that a causal mask hides.
+    """
+
+    def __init__(self, architecture: Architecture, gradient: bool) -> None:
+        """`gradient`: the embeddings need one."""
+        super().__init__(architecture.hidden)
+        self._h, self._f = architecture.hidden, architecture.feed_forward
+        self.gradient = gradient
+        """Whether what the last layer has made needs a gradient."""
+
+    def encode(self, trained: bool) -> None:
+        """Go through a layer of the encoder."""
+        self._attention(self.gradient, trained)
+        self._feed_forward(trained)
+
+    def decode(self, trained: bool, memory: bool) -> None:
+        """Go through a layer of the decoder; `memory`: what the encoder has made needs a gradient."""
+        self._attention(self.gradient, trained)
+        self._attention(memory, trained)
+        self._feed_forward(trained)
+
+    def _attention(self, source: bool, trained: bool) -> None:
+        """From the states so far to a source of keys and values."""
+        query = self._matrix(self._h, self._h, self.gradient, trained)
+        key, value = (self._matrix(self._h, self._h, source, trained) for _ in "kv")
+        mixed = self._matrix(self._h, self._h, self._attend(query, key, value), trained)
+        self.gradient = self.gradient or mixed
+
+    def _feed_forward(self, trained: bool) -> None:
+        inner = self._matrix(self._f, self._h, self.gradient, trained)
+        self.gradient = self._matrix(self._h, self._f, inner, trained) or self.gradient
+
+
+class Adapted(Products):
+    """A frozen layer with low-rank factors beside some of its matrices: query, key and value may differ."""
+
+    def __init__(self, architecture: Architecture, place: int, adapters: Adapters, trained: bool) -> None:
+        super().__init__(architecture.attention_width(place))
+        self._sizes, self._adapters, self._trained = matrix_sizes(architecture, place), adapters, trained
+
+    def run(self, gradient: bool) -> bool:
+        """Go through the layer; whether its input needs a gradient, and then whether its output does."""
+        query, key, value = (self._linear(name, gradient) for name in ("query", "key", "value"))
+        states = self._linear("attention_output", self._attend(query, key, value)) or gradient
+        return self._linear("feed_forward_out", self._linear("feed_forward_in", states)) or states
+
+    def _linear(self, name: str, gradient: bool) -> bool:
+        outputs, inputs = self._sizes[name]
+        self._matrix(outputs, inputs, gradient, trained=False)
+        if name not in self._adapters.targets:
+            return gradient
+        rank, train_a = self._adapters.rank, self._trained and self._adapters.train_a
+        return self._matrix(outputs, rank, self._matrix(rank, inputs, gradient, train_a), self._trained)
