@@ -79,6 +79,7 @@ class Account:
                 "real_tokens": cohort.work.real_tokens,
                 "download_bytes": trips.download_bytes,
                 "upload_bytes": trips.upload_bytes,
+                "repeated_upload_bytes": trips.repeated_upload_bytes,
                 "flops_forward": trips.flops_forward,
                 "flops_backward": trips.flops_backward,
                 "cut_download_bytes": trips.cut_download_bytes,
@@ -100,6 +101,7 @@ class Account:
                 "end_s": trips.end_s,
                 "energy_j": trips.energy_j,
                 "outcome": pa.DictionaryArray.from_arrays(trips.outcome, _OUTCOMES),
+                "cause": trips.cause,
                 "useful": useful,
                 "weight": weights,
                 "loss": pa.array(losses, mask=~known),
@@ -246,7 +248,7 @@ def _weights(useful: BoolArray, trained: Trained) -> FloatArray:
     A stale update counts less than its share, and the model as it is so much more.
     """
     own = np.where(useful, trained.shares, 0.0)
-    if any(report.status != "completed" for report in trained.reports.values()):
+    if useful.any() and any(report.status != "completed" for report in trained.reports.values()):
         own = own / fsum(own.tolist())
     return own if trained.scale is None else own * trained.scale
 

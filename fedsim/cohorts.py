@@ -12,6 +12,7 @@ from fedsim.clock.trips import Durations, durations
 from fedsim.cost.price import PlanCost, Prices, chosen, download_bytes, price
 from fedsim.data.batches import as_work, prefixes
 from fedsim.data.work import IntArray, Work
+from fedsim.faults import NONE, Faults
 from fedsim.fleet.devices import Fleet, FloatArray, of_class
 from fedsim.methods.base import Fit
 from fedsim.methods.centralized import Centralized
@@ -37,6 +38,7 @@ class Cohorts:
     def __init__(self, prepared: Prepared, world: World, costs: PlanCosts) -> None:
         self.prepared, self.world, self.costs = prepared, world, costs
         self.workload = Workload(world, prepared.architecture.max_positions)
+        self.faults = Faults(world.scenario.faults, world.scenario.seed)
         self._known_costs: dict[Hashable, tuple[PlanCost, IntArray]] = {}
         method = prepared.method
         # pooled data is trained by one machine, whose optimizer lives as long as it does
@@ -44,8 +46,24 @@ class Cohorts:
             of_class(method.device, key=f"methods.{prepared.name}.device") if isinstance(method, Centralized) else None
         )
 
-    def price(self, turn: Turn, clients: IntArray, model: GlobalModel, pools: Pools) -> Cohort:
-        """These clients, who start in this round, with their work and what it costs."""
+    def price(
+        self, turn: Turn, clients: IntArray, model: GlobalModel, pools: Pools, fault: IntArray | None = None
+    ) -> Cohort:
+        """These clients, who start in this round, with their work and what it costs.
+
+        Args:
+            turn: The round.
+            clients: Who starts.
+            model: What they are sent.
+            pools: What they hold.
+            fault: Which fault each of them meets, [clients]; None: as the scenario's faults strike them.
+        """
+        cohort = self._priced(turn, clients, model, pools, fault)
+        return replace(cohort, crash_s=self.faults.crash_s(cohort.fault, cohort.needed_s))
+
+    def _priced(
+        self, turn: Turn, clients: IntArray, model: GlobalModel, pools: Pools, fault: IntArray | None
+    ) -> Cohort:
         split = turn.stage.plans[0].split
         if split is not None and split.body == "relay" and split.relay_order == "random":
             draw = rng.stream(self.world.scenario.seed, "relay", turn.phase.name, turn.phase_round)
@@ -66,8 +84,12 @@ class Cohorts:
         needed = np.stack([option[1] for option in options])[plan, np.arange(len(clients))]
         prices = chosen([option[2] for option in options], plan)
         windows = np.array([turn.window(i) for i in range(len(options))], np.int32)[plan]
+        if fault is None:
+            fault = self.faults.strike(clients, devices, turn.phase.name, turn.phase_round, turn.round)
+        devices = self.faults.slowed(fault, devices)
         timed = (self._durations(turn, clients, prices, devices), None, np.full(len(clients), turn.round))
-        cohort = Cohort(clients, devices, sizes, work, work, plan, slots, needed, prices, windows, *timed)
+        struck = fault, np.full(len(clients), np.inf)
+        cohort = Cohort(clients, devices, sizes, work, work, plan, slots, needed, prices, windows, *timed, *struck)
         if split is not None and split.body == "lockstep":
             return replace(cohort, steps_s=self._steps_s(turn, clients, devices, model))
         deadline_s = self._deadline_s(turn, cohort)
@@ -77,7 +99,9 @@ class Cohorts:
 
     def expected_s(self, turn: Turn, clients: IntArray, model: GlobalModel, pools: Pools) -> FloatArray:
         """How long the trips of these clients would take, [n]."""
-        return self.price(turn, clients, model, pools).needed_s.total_s if len(clients) else np.zeros(0)
+        if not len(clients):
+            return np.zeros(0)
+        return self.price(turn, clients, model, pools, np.full(len(clients), NONE)).needed_s.total_s
 
     def _durations(self, turn: Turn, clients: IntArray, prices: Prices, devices: Fleet) -> Durations:
         """How long each leg takes, with the latencies of this round."""
@@ -162,7 +186,7 @@ class Cohorts:
         slots = Slots((LocalLayers(plan.layers, np.zeros((1, 0), np.int64)),), nothing)
         size, whole = np.array([sizes.sum()]), np.zeros(1, np.int32)
         # a deadline is for devices: the one machine that has everybody's data is waited for
-        timed = (durations(prices, machine), None, np.array([turn.round]))
+        timed = (durations(prices, machine), None, np.array([turn.round]), np.array([NONE]), np.array([np.inf]))
         alone = Cohort(np.array([CENTRAL]), machine, size, work, work, nothing, slots, needed, prices, whole, *timed)
         return replace(alone, pooled=tuple(clients.tolist()))
 

@@ -12,6 +12,7 @@ from fedsim.downlink import Downlink
 from fedsim.engine.base import Engine
 from fedsim.engine.tasks import IMPORTANCE, BlockSum, ClientReport, ClientWork, TrainBlock
 from fedsim.errors import ClientError, FedsimError
+from fedsim.faults import Faults
 from fedsim.methods.base import Federated
 from fedsim.model.adapters import refactored
 from fedsim.model.architecture import LocalShape
@@ -47,6 +48,7 @@ class Dispatch:
         method = prepared.method
         self.downlink = Downlink(prepared.name, engine, method.wire().download, world.scenario.seed)
         self.weighting = method.weighting if isinstance(method, Federated) else "samples"
+        self.faults = Faults(world.scenario.faults, world.scenario.seed)
         self.keep_optimizer = not isinstance(method, Federated) or method.optimizer_state == "keep"
 
     def stateful(self, turn: Turn, cohort: Cohort, useful: IntArray) -> IntArray:
@@ -96,13 +98,15 @@ class Dispatch:
         factors = policy.weights(turn.round - cohort.started)
         scale = None if (factors[arrived] == 1.0).all() else factors
         if self.engine is None or self.world.files is None or not len(arrived):
-            return Trained({}, {}, overall, scale)
+            reports = self.faults.expected(cohort.clients, cohort.fault, arrived)
+            self._check_failures(reports, len(arrived), turn)
+            return Trained({}, reports, overall, scale)
         table, model = (IMPORTANCE,) if turn.stage.measured else (), models[turn.round]
         sent = {int(cohort.clients[i]): (*cohort.sent(turn, i), *table) for i in arrived}
         own = shares(sent, dict(zip(sent, weights.tolist(), strict=True)))
         factor = dict(zip(sent, factors[arrived].tolist(), strict=True)) if scale is not None else {}
         tasks = self._blocks(turn, cohort, arrived, models, server, kept, own, factor)
-        merge, reports = Merge(model.groups, turn.phase.wire.delta), dict[int, ClientReport]()
+        merge, reports = Merge(model.groups, turn.phase.wire.delta), {}
         tables = Merge()
         work, done = sum(task.cost for task in tasks), 0.0
         name = f"{self.prepared.name}/{turn.phase.name} stage {turn.stage_index}/train"
@@ -116,7 +120,7 @@ class Dispatch:
             self.busy_s += result.seconds
             done += tasks[result.index].cost
             self.observer.trained(done / max(work, 1.0))
-        self._check_failures(reports, turn)
+        self._check_failures(reports, len(arrived), turn)
         self._check_lengths(cohort, reports)
         lost: dict[str, float] = {}
         split = turn.stage.plans[0].split
@@ -190,6 +194,7 @@ class Dispatch:
                         state_round=(left := int(kept[cohort.clients[i]])),
                         copied=phase.copied(before.stage_index, left) if left >= phase.first_round else {},
                         batches=int(cohort.work.batches[i]),
+                        sabotage=self.faults.sabotage(int(cohort.fault[i])),
                     )
                     for i in members
                 )
@@ -235,6 +240,8 @@ class Dispatch:
             if report is None or report.status != "completed" or client == CENTRAL:
                 continue
             # of a split model, a batch without anything to predict is passed over, and no message crosses for it
+            if report.repeated_bytes not in (0, report.upload_bytes - report.cut_upload_bytes):
+                raise FedsimError(f"client {client} sent {report.repeated_bytes} bytes again, of {report.upload_bytes}")
             if report.upload_bytes != price and (cohort.prices.remote is None or report.upload_bytes > price):
                 raise FedsimError(f"client {client} sent {report.upload_bytes} bytes, its price says {price}")
 
@@ -244,19 +251,19 @@ class Dispatch:
             return {}
         return {CONTROL + name: 1.0 / self.world.scenario.fleet.clients for name in plan.sent(slots)}
 
-    def _check_failures(self, reports: Mapping[int, ClientReport], turn: Turn) -> None:
-        """Tell of every client that failed; stop when there are more than the scenario allows."""
-        name = self.prepared.name
+    def _check_failures(self, reports: Mapping[int, ClientReport], due: int, turn: Turn) -> None:
+        """Tell of every client that failed; stop when of so many updates there are more than the scenario allows."""
+        name, engine = self.prepared.name, self.world.scenario.engine
         bad = [report for _, report in sorted(reports.items()) if report.status != "completed"]
         for report in bad:
             error = ClientError(name, turn.stage_index, turn.round, report.client, report.cause)
             self.account.event(report.status, turn.round, str(error), None)
             self.observer.note(str(error))
-        failed = [report for report in bad if report.status == "failed"]
-        if len(failed) > self.world.scenario.engine.max_failed_fraction * len(reports):
-            raise ClientError(name, turn.stage_index, turn.round, failed[0].client, failed[0].cause)
-        if len(bad) == len(reports):
-            raise FedsimError(f"{name}, round {turn.round}: no client gave a usable update; {bad[0].cause}")
+        for status, most in (("failed", engine.max_failed_fraction), ("rejected", engine.max_rejected_fraction)):
+            own = [report for report in bad if report.status == status]
+            if len(own) > most * due:
+                share = f"{len(own)} of {due} updates {status}; engine.max_{status}_fraction allows {most:g} of them"
+                raise ClientError(name, turn.stage_index, turn.round, own[0].client, own[0].cause, share)
 
 
 def _holders(

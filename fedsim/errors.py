@@ -29,12 +29,15 @@ class UserError(FedsimError):
 class ClientError(FedsimError):
     """A client's local work failed; carries who, when and why (one message, shown once)."""
 
-    def __init__(self, method: str, stage: int, round_: int, client: int, cause: str) -> None:
+    def __init__(self, method: str, stage: int, round_: int, client: int, cause: str, limit: str = "") -> None:
         self.method, self.stage, self.round, self.client, self.cause = method, stage, round_, client, cause
-        super().__init__(f"client {client} failed in {method}, stage {stage}, round {round_}: {cause}")
+        self.limit = limit
+        """Which of the scenario's limits this has passed; empty: none."""
+        more = f" ({limit})" if limit else ""
+        super().__init__(f"client {client} failed in {method}, stage {stage}, round {round_}: {cause}{more}")
 
-    def __reduce__(self) -> tuple[type["ClientError"], tuple[str, int, int, int, str]]:
-        return type(self), (self.method, self.stage, self.round, self.client, self.cause)
+    def __reduce__(self) -> tuple[type["ClientError"], tuple[str, int, int, int, str, str]]:
+        return type(self), (self.method, self.stage, self.round, self.client, self.cause, self.limit)
 
 
 def choose(word: str, allowed: Iterable[str]) -> str:

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
 
 import numpy as np
 
@@ -12,7 +11,6 @@ from fedsim.cohorts import Cohorts
 from fedsim.data.work import IntArray
 from fedsim.dispatch import Dispatch
 from fedsim.engine.base import Engine
-from fedsim.engine.tasks import ClientReport
 from fedsim.errors import FedsimError
 from fedsim.evaluation import Evaluator
 from fedsim.interrupt import uninterrupted
@@ -77,7 +75,10 @@ class MethodRun:
     def run(self) -> None:
         """All rounds that are left, each committed as a whole."""
         state = self.state
-        self.downlink.publish(state.model, state.model.names, state.server)
+        older = list(state.older.values())  # of trips that were under way when a run that goes on was stopped
+        for model in older:
+            self.downlink.publish(model, model.names, {}, older)
+        self.downlink.publish(state.model, state.model.names, state.server, older)
         if not self.account.started:
             lessons = list(self.teaching.costs(-1, self.cohorts.costs, 0.0))
             for lesson in lessons:
@@ -116,7 +117,7 @@ class MethodRun:
         arrived = np.flatnonzero(trips.outcome == Outcome.completed.code)
         models = {**state.older, turn.round: begun}
         trained = self.dispatch.train(turn, cohort, arrived, models, server, state.kept, policy)
-        trips = _judged(trips, cohort, trained.reports)
+        trips = self.cohorts.faults.judged(trips, cohort, trained.reports)
         useful = np.flatnonzero(trips.outcome == Outcome.completed.code)
         changed = cohort.changed(turn, useful)
         tiers, means = self._tiered(turn, tier, begun, trained.means)
@@ -312,15 +313,3 @@ def _left(kept: np.typing.NDArray[np.int32], stateful: IntArray, round_: int) ->
     after = kept.copy()
     after[stateful] = round_
     return after
-
-
-def _judged(trips: Trips, cohort: Cohort, reports: Mapping[int, ClientReport]) -> Trips:
-    """Trips with the outcome of those whose training failed or gave nonsense."""
-    if not reports:
-        return trips
-    outcome = trips.outcome.copy()
-    for i, client in enumerate(cohort.clients):
-        report = reports.get(int(client))
-        if report is not None and report.status != "completed":
-            outcome[i] = Outcome(report.status).code
-    return replace(trips, outcome=outcome)

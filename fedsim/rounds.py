@@ -39,6 +39,8 @@ class Flights:
     start_s: np.typing.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
     tier: IntArray = field(default_factory=_nobody)
     """Of clients of like speed, from 0."""
+    fault: IntArray = field(default_factory=_nobody)
+    """Which of the scenario's faults they meet."""
 
     def __len__(self) -> int:
         return len(self.client)
@@ -117,6 +119,10 @@ class Cohort:
     """Longest time that a trip may take; None: no limit."""
     started: IntArray
     """Round in which each member started, [cohort]; before the present one only where rounds overlap."""
+    fault: IntArray
+    """Which of the scenario's faults each member meets, [cohort]; `fedsim.faults.NONE`: none."""
+    crash_s: np.typing.NDArray[np.float64]
+    """Time from its start after which a fault makes each member's device vanish, [cohort]; infinite: it does not."""
     steps_s: np.typing.NDArray[np.float64] | None = None
     """Duration of each step of each member, [cohort, steps], where they train one model step by step; 0: no step."""
     pooled: tuple[int, ...] = ()

@@ -34,6 +34,8 @@ class Totals:
     real_tokens: int = 0
     download_bytes: int = 0
     upload_bytes: int = 0
+    repeated_upload_bytes: int = 0
+    """Delivered a second time, by trips that are useful: wasted, though they are not."""
     flops_forward: int = 0
     flops_backward: int = 0
     cut_download_bytes: int = 0
@@ -58,11 +60,15 @@ class Totals:
         """The sums of a round's trips."""
         training_s = trips.compute_s + (trips.exchange_s + trips.server_s + trips.wait_s)
         seconds = trips.download_s + training_s + trips.upload_s
+        wasted = {f"wasted_{name}": int(getattr(trips, name)[~useful].sum()) for name in COUNTED}
+        repeated = int(np.sum(trips.repeated_upload_bytes))
+        wasted["wasted_upload_bytes"] += repeated
         return cls(
+            repeated_upload_bytes=repeated,
             tokens=int(work.tokens.sum()),
             real_tokens=int(work.real_tokens.sum()),
             **{name: int(getattr(trips, name).sum()) for name in COUNTED},
-            **{f"wasted_{name}": int(getattr(trips, name)[~useful].sum()) for name in COUNTED},
+            **wasted,
             device_seconds=fsum(seconds),
             wasted_device_seconds=fsum(seconds[~useful]),
             energy_j=fsum(trips.energy_j),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fedsim import rng
+from fedsim import faults, rng
 from fedsim.data import files
 from fedsim.data.curriculum import Difficulty, select
 from fedsim.data.curriculum import prepare as prepare_difficulty
@@ -261,6 +261,7 @@ def _devices(scenario: Scenario, base: Path) -> tuple[Fleet, Presence]:
         UserError: The fleet cannot be used, or more are asked for than can ever be there.
     """
     fleet = build_fleet(scenario.fleet, base, scenario.seed)
+    faults.check(scenario.faults, fleet)
     presence = build_presence(scenario.fleet, fleet, base, scenario.seed)
     for phase in scenario.phases.federated:
         part = phase.config.participation

@@ -108,6 +108,10 @@ class Trips:
     """When the round opened."""
     closed_s: float
     """When the round closed."""
+    repeated_upload_bytes: IntArray | int = 0
+    """Part of the upload: what was delivered a second time; one number stands for all trips, as below."""
+    cause: npt.NDArray[np.object_] | None = None
+    """The fault that a trip met, or why its update was refused, in words; None: neither."""
 
     def __len__(self) -> int:
         return len(self.outcome)

@@ -19,8 +19,10 @@ from fedsim.data.objective import Examples
 from fedsim.data.partition import Shards
 from fedsim.data.tokens import Tokens
 from fedsim.engine.disk import Disk, private
+from fedsim.engine.sabotage import deliveries, prevent, spoil
 from fedsim.engine.tasks import (
     IMPORTANCE,
+    NOT_FINITE,
     BlockSum,
     CentralTask,
     ClientCounts,
@@ -38,7 +40,7 @@ from fedsim.engine.tasks import (
     WorldFiles,
 )
 from fedsim.engine.together import Together
-from fedsim.engine.uplink import deliver
+from fedsim.engine.uplink import Refused, deliver
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel
@@ -123,33 +125,41 @@ class Host:
         loss_of = self._loss(task, model)
         sums: dict[str, Tensor] = {}
         reports = []
+        taken: set[int] = set()
         for work in task.clients:
+            loss: float | None = None
             try:
+                prevent(work.sabotage)
                 update = self._client(model, task, work, loss_of)
-                finite = all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values())
-                arrived = deliver(model, task, work, self._named(task)) if finite else None
-            except NotFinite as error:
-                reports.append(ClientReport(work.client, "rejected", None, str(error)))
+                loss = update.loss
+                spoil(model, task.private, work.sabotage)
+                arrived = deliver(model, task, work, self._named(task))
+                if update.importance is not None and not np.isfinite(update.importance).all():
+                    raise Refused(NOT_FINITE)
+            except (NotFinite, Refused) as error:
+                reports.append(ClientReport(work.client, "rejected", loss, str(error)))
                 continue
             except Exception as error:  # a client's failure is the driver's to judge, with its name
                 reports.append(ClientReport(work.client, "failed", None, f"{type(error).__name__}: {error}"))
                 continue
             importance = update.importance
-            if arrived is None or (importance is not None and not np.isfinite(importance).all()):
-                reports.append(ClientReport(work.client, "rejected", update.loss, "update is not finite"))
-                continue
             others = dict(update.control_changes)
             if importance is not None:
                 others[IMPORTANCE] = torch.from_numpy(importance)
-            for name, flat in chain(arrived.groups, others.items()):
-                share = work.shares[name]
-                if name in sums:
-                    sums[name].add_(flat, alpha=share)
-                else:
-                    sums[name] = flat * share
             cut = update.traffic.upload_bytes, update.traffic.download_bytes
-            length = arrived.bytes + cut[0] + sum(values.nbytes for values in others.values())
-            reports.append(ClientReport(work.client, "completed", update.loss, "", length, *cut))
+            length, repeated = arrived.bytes + sum(values.nbytes for values in others.values()), 0
+            for _ in range(deliveries(work.sabotage)):
+                if work.client in taken:  # a client has one update a round: what comes again is put aside
+                    repeated += length
+                    continue
+                taken.add(work.client)
+                for name, flat in chain(arrived.groups, others.items()):
+                    share = work.shares[name]
+                    if name in sums:
+                        sums[name].add_(flat, alpha=share)
+                    else:
+                        sums[name] = flat * share
+            reports.append(ClientReport(work.client, "completed", update.loss, "", length + cut[0], *cut, repeated))
         return {name: total.cpu().numpy() for name, total in sums.items()}, tuple(reports)
 
     def _client(

@@ -24,6 +24,25 @@ IMPORTANCE = "importance"
 """Name, among a client's shares, of the importance of attention heads, which it sends with its groups."""
 
 
+NOT_FINITE, MISSHAPEN, DAMAGED = (
+    "update is not finite",
+    "update has a group of the wrong shape",
+    "payload does not match its checksum",
+)
+"""Why the server refuses an update."""
+SABOTAGED = "RuntimeError: local training was made to fail"
+"""Cause of a failure that was asked for."""
+
+
+@dataclass(frozen=True)
+class Sabotage:
+    """What is done to a client's update, for the server to find."""
+
+    kind: Literal["error", "nan", "inf", "wrong_shape", "corrupted", "duplicated"]
+    bits: int = 0
+    """Flipped, where it is `corrupted`."""
+
+
 @dataclass(frozen=True)
 class WorldFiles:
     """Where a host finds the data. Everything is memory-mapped."""
@@ -53,6 +72,7 @@ class ClientWork:
     """It stops after so many; None: after all of them."""
     copied: Mapping[int, int] = field(default_factory=dict)
     """Layers that were copied since that round, and the layers whose optimizer state they take."""
+    sabotage: Sabotage | None = None
 
 
 @dataclass(frozen=True)
@@ -167,6 +187,8 @@ class ClientReport:
     cut_upload_bytes: int = 0
     """Length of the messages that crossed the cut of a split model."""
     cut_download_bytes: int = 0
+    repeated_bytes: int = 0
+    """Length of what came a second time, and was put aside."""
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,18 @@ import torch
 from torch import Tensor
 
 from fedsim import rng
-from fedsim.engine.tasks import ClientWork, TrainBlock
+from fedsim.engine.sabotage import flip
+from fedsim.engine.tasks import DAMAGED, MISSHAPEN, NOT_FINITE, ClientWork, TrainBlock
 from fedsim.model.layout import Layout
 from fedsim.model.local import LocalModel, Part
 from fedsim.model.width import Window
 from fedsim.plan import ADAPTER, PartName, Slot, group, layer_index
 from fedsim.training.tensors import to_device
+from fedsim.wire import checksum
+
+
+class Refused(ValueError):
+    """The server cannot use an update."""
 
 
 @dataclass(frozen=True)
@@ -35,20 +41,35 @@ def deliver(model: LocalModel, task: TrainBlock, work: ClientWork, downloaded: M
         downloaded: groups as the client received them.
 
     Raises:
+        Refused: the server finds that something is wrong with it.
         ValueError: the codec cannot express the update.
     """
-    codec = task.wire.upload
-    draw = rng.stream(task.world.seed, "codec", task.phase, task.phase_round, work.client)
-    groups, length = [], 0
+    if not all(bool(torch.isfinite(part.flat.sum())) for part in model.trained.values()):
+        raise Refused(NOT_FINITE)
+    codec, fault = task.wire.upload, work.sabotage
+    key = (task.phase, task.phase_round, work.client)
+    draw = rng.stream(task.world.seed, "codec", *key)
+    groups: list[tuple[str, Tensor]] = []
+    length = 0
     for name, part in _sent(model, task.private, work.slots):
         flat = part.flat - _start(downloaded[name], name, task.window) if task.wire.delta else part.flat
         if task.split is not None and layer_index(name) is not None:
-            pass  # the server has it already
-        elif codec.lossless:
+            groups.append((name, flat))  # the server has it already
+            continue
+        if fault is not None and fault.kind == "wrong_shape" and not length:
+            flat = flat[:-1]
+        if flat.numel() != part.layout.size:
+            raise Refused(MISSHAPEN)
+        corrupted = fault is not None and fault.kind == "corrupted" and not length
+        if codec.lossless and not corrupted:
             length += codec.payload_bytes(part.layout)
         else:
             payload = codec.encode(flat.cpu().numpy(), part.layout, draw)
-            length += len(payload)
+            sealed, length = checksum.seal(payload), length + len(payload)
+            if fault is not None and corrupted:
+                payload = flip(payload, fault.bits, rng.stream(task.world.seed, "flips", *key))
+            if not checksum.intact(payload, sealed):
+                raise Refused(DAMAGED)
             flat = to_device(codec.decode(payload, part.layout), model.device)
             if not torch.isfinite(flat.sum()):
                 raise ValueError(f"{name} is not finite any more when it arrives")

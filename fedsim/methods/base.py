@@ -162,6 +162,10 @@ class Method(Config):
         """Why all updates that are averaged must have started from the same model; None: they need not."""
         return None
 
+    def inseparable(self) -> str | None:
+        """Why what a failing client has done cannot be taken out of the model again; None: it can."""
+        return None
+
     def width_problems(self, heads: int, units: int) -> Iterator[Problem]:
         """Options that do not fit layers with so many attention heads and feed-forward units."""
         yield from ()

@@ -119,6 +119,11 @@ class FedBERT(Federated):
                     f"fleet.{name}, or give each client a replica",
                 )
 
+    def inseparable(self) -> str | None:
+        """A shared body has been through the hands of every client."""
+        shared = self.server_body.startswith("shared")
+        return f"is one body for all clients (server_body: {self.server_body})" if shared else None
+
     def phase_problems(self, phases: Phases) -> Iterator[Problem]:
         """What a client has done to a shared body cannot be thrown away because the client is late."""
         yield from super().phase_problems(phases)

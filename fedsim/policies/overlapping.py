@@ -123,7 +123,7 @@ class Overlapping:
             stays_s = float(self.ground.stays_s(opening.turn, own, now_s)[0])
             if stays_s == 0.0:
                 continue  # it was there when it was asked
-            flight = Flight(now_s, self._number(), batch, row, now_s, stays_s)
+            flight = Flight(now_s, self._number(), batch, row, now_s, min(stays_s, float(cohort.crash_s[row])))
             if cohort.devices.memory_bytes[row] < cohort.prices.memory_bytes[row]:
                 opening.landed.append(Landed(flight, Outcome.out_of_memory, -1.0))
                 opening.tried.add(int(own[0]))
@@ -197,21 +197,24 @@ class Overlapping:
         )
         left = np.array([first[flight.batch] + flight.row for flight in air], np.int64)
         starts_s = np.array([flight.start_s for flight in air], np.float64)
-        return Play(cohort, trips, Flights(whole.clients[left], whole.started[left], starts_s, np.zeros_like(left)))
+        flights = Flights(whole.clients[left], whole.started[left], starts_s, np.zeros_like(left), whole.fault[left])
+        return Play(cohort, trips, flights)
 
     def _resume(self, turn: Turn, state: State) -> None:
         """Trips that were under way when the process ended, priced again with the model that they started from."""
         flights, batches = state.flights, {}
         self._next = len(flights)  # numbers of trips go on after theirs
         for started in np.unique(flights.started).tolist():
-            own = flights.started == started
+            own = np.flatnonzero(flights.started == started)
+            own = own[np.argsort(flights.client[own])]
             batches[started] = self._number()
             self._batches[batches[started]] = self.ground.cohorts.price(
-                turn.at(started), np.sort(flights.client[own]), state.older[started], state.pools
+                turn.at(started), flights.client[own], state.older[started], state.pools, flights.fault[own]
             )
         columns = (flights.client.tolist(), flights.started.tolist(), flights.start_s.tolist())
         for order, (client, started, start_s) in enumerate(zip(*columns, strict=True)):
             batch = batches[started]
             row = int(np.searchsorted(self._batches[batch].clients, client))
             stays_s = float(self.ground.stays_s(turn.at(started), np.array([client]), start_s)[0])
+            stays_s = min(stays_s, float(self._batches[batch].crash_s[row]))
             self._launch(Flight(start_s, order, batch, row, start_s, stays_s))

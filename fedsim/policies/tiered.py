@@ -12,6 +12,7 @@ from fedsim import columns, rng
 from fedsim.clock.booking import Round, book
 from fedsim.clock.trips import BoolArray, Outcome, Trips
 from fedsim.data.work import IntArray
+from fedsim.faults import NONE
 from fedsim.fleet.devices import FloatArray
 from fedsim.policies.base import Play
 from fedsim.policies.ground import Ground
@@ -123,7 +124,7 @@ class Tiered:
     def _recalled(self, turn: Turn, run: Running, now_s: float) -> Trips:
         """The trips of a round that is still open when the phase ends, cut off then."""
         cohort, start_s = run.cohort, run.start_s
-        stays_s = self.ground.stays_s(turn.at(run.started), cohort.clients, start_s)
+        stays_s = np.minimum(self.ground.stays_s(turn.at(run.started), cohort.clients, start_s), cohort.crash_s)
         able = cohort.devices.memory_bytes >= cohort.prices.memory_bytes
         given_s = np.where(able, np.minimum(stays_s, now_s - start_s), -1.0)
         back, gone = able & (cohort.needed_s.total_s <= given_s), able & (stays_s <= now_s - start_s)
@@ -135,16 +136,17 @@ class Tiered:
     def _flights(self) -> Flights:
         """A row for each client under way, and one for each tier that waits for somebody to come."""
         rows = [
-            (client, run.started, run.start_s, tier)
+            (client, run.started, run.start_s, tier, fault)
             for tier, run in sorted(self._running.items())
-            for client in (run.cohort.clients.tolist() or [_NOBODY])
+            for client, fault in _members(run.cohort)
         ]
-        client, started, start_s, tier = zip(*rows, strict=True) if rows else ((), (), (), ())
+        client, started, start_s, tier, fault = zip(*rows, strict=True) if rows else ((), (), (), (), ())
         return Flights(
             np.array(client, np.int64),
             np.array(started, np.int64),
             np.array(start_s, np.float64),
             np.array(tier, np.int64),
+            np.array(fault, np.int64),
         )
 
     def _resume(self, turn: Turn, state: State) -> None:
@@ -154,5 +156,11 @@ class Tiered:
             own = np.flatnonzero(flights.tier == tier)
             clients, started = flights.client[own], int(flights.started[own[0]])
             before, model = turn.at(started), state.older[started]
-            cohort = self.ground.cohorts.price(before, clients[clients != _NOBODY], model, state.pools)
+            there = clients != _NOBODY
+            cohort = self.ground.cohorts.price(before, clients[there], model, state.pools, flights.fault[own][there])
             self._running[tier] = self._run(before, cohort, float(flights.start_s[own[0]]))
+
+
+def _members(cohort: Cohort) -> list[tuple[int, int]]:
+    """Clients and their faults."""
+    return list(zip(cohort.clients.tolist(), cohort.fault.tolist(), strict=True)) or [(_NOBODY, NONE)]

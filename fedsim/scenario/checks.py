@@ -22,6 +22,7 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
     yield from _central_text(scenario)
     yield from _personal(scenario)
     yield from _curriculum(scenario)
+    yield from _faults(scenario)
     for key, model in _models(scenario):
         yield from _model(scenario, key, model)
     for name, method in scenario.methods.items():
@@ -139,6 +140,20 @@ def _personal(scenario: "Scenario") -> Iterator[Problem]:
         yield Problem(
             ("phases", "evaluate", "personal"), "declared data has no samples to test on: remove this section"
         )
+
+
+def _faults(scenario: "Scenario") -> Iterator[Problem]:
+    clients, rounds = scenario.fleet.clients, sum(phase.config.rounds for phase in scenario.phases.federated)
+    for index, fault in enumerate(scenario.faults):
+        if fault.clients is not None and max(fault.clients) >= clients:
+            found = f"names client {max(fault.clients)}, the fleet's clients are 0 to {clients - 1}"
+            yield Problem(("faults", index, "clients"), found)
+        if fault.rounds is not None and fault.rounds[0] >= rounds:
+            begin = f"begin with {fault.rounds[0]}, a method's rounds are 0 to {rounds - 1}"
+            yield Problem(("faults", index, "rounds"), begin)
+    for name, method in scenario.methods.items():
+        if scenario.faults and (reason := method.inseparable()):
+            yield Problem(("faults",), f"cannot be taken out of what methods.{name} trains, which {reason}")
 
 
 def _curriculum(scenario: "Scenario") -> Iterator[Problem]:

@@ -26,7 +26,9 @@ class Engine(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     """`bfloat16` runs forward and backward under autocast."""
     max_failed_fraction: Share = 0.0
-    """Share of a round's clients that may fail unexpectedly before the run stops."""
+    """Share of the updates due in a round that may fail (local training raises an error) before the run stops."""
+    max_rejected_fraction: Share = 0.5
+    """Share of them that the server may refuse (not finite, wrong shape, damaged) before the run stops."""
 
     def problems(self) -> Iterator[Problem]:
         """A share of a GPU needs a GPU; hosts and addresses are Ray's."""

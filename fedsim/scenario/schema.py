@@ -10,6 +10,7 @@ from fedsim.scenario.base import Config, Problem, Whole
 from fedsim.scenario.checks import disagreements
 from fedsim.scenario.data import Data
 from fedsim.scenario.engine import Engine, Outputs
+from fedsim.scenario.faults import AnyFault
 from fedsim.scenario.fleet import Fleet
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Phases
@@ -36,6 +37,8 @@ class Scenario(Config):
     """What is trained, in which order."""
     methods: Annotated[dict[Name, MethodSpec], Field(min_length=1)]
     """Methods to compare, by a name of your choice; `kind` may be left out where the name is one."""
+    faults: tuple[AnyFault, ...] = ()
+    """What goes wrong on the way; a trip meets at most one of them, the first that strikes it."""
     engine: Engine = Engine()
     """Where training runs."""
     outputs: Outputs = Outputs()

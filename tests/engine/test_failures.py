@@ -132,6 +132,7 @@ def test_too_many_failures_end_the_run_and_it_can_be_gone_on_with(
     error = caught.value
     assert (error.method, error.stage, error.round, error.client) == ("fedavg", 0, 2, BAD)
     assert error.cause == "RuntimeError: the disk of this phone is full"
+    assert str(error).endswith(f"1 of 4 updates failed; engine.max_failed_fraction allows {allowed:g} of them)")
     state = load_latest(tmp_path / "broken" / "checkpoints" / "fedavg")
     assert state is not None
     assert (state.round, state.notes) == (2, ())
@@ -150,7 +151,11 @@ def test_a_learning_rate_that_no_model_survives_ends_the_run_on_any_engine(
             runs.run(hopeless, world, tmp_path / name, engine)
         messages.append(str(caught.value))
     # one step leaves weights that are huge and finite; a step from there does not
-    assert messages[0] == messages[1] == "fedavg, round 1: no client gave a usable update; update is not finite"
+    assert messages[0] == messages[1]
+    assert messages[0] == (
+        "client 2 failed in fedavg, stage 0, round 1: update is not finite "
+        "(4 of 4 updates rejected; engine.max_rejected_fraction allows 0.5 of them)"
+    )
 
 
 def command(patch: pytest.MonkeyPatch, *arguments: str) -> object:

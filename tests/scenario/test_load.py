@@ -32,7 +32,7 @@ TASK = "{kind: sequence, label: library}"
 
 MISTAKES = [
     # Unknown keys and words
-    Mistake("seed: 7", "sed: 7", 3, "sed", "unknown key; did you mean 'seed'? allowed: data, engine, fleet"),
+    Mistake("seed: 7", "sed: 7", 3, "sed", "unknown key; did you mean 'seed'? allowed: data, engine, faults, fleet"),
     Mistake("  max_tokens: 32", "  max_token: 32", 8, "data.max_token", "did you mean 'max_tokens'?"),
     Mistake("layers: 4,", "layer: 4,", 10, "model.layer", "did you mean 'layers'? allowed: checkpoint, classifier"),
     Mistake("epochs: 2,", "epoch: 2,", 22, "phases.finetune.local.epoch", "did you mean 'epochs'?"),
