@@ -95,6 +95,8 @@ class Faults:
     def crash_s(self, struck: IntArray, needed: Durations) -> FloatArray:
         """Time from its start after which each device has crashed, [n]; infinite: it does not."""
         crash_s = np.full(len(struck), np.inf)
+        if not self.listed:
+            return crash_s
         legs = {
             None: (np.zeros(len(struck)), needed.total_s),
             "download": (np.zeros(len(struck)), needed.download_s),

@@ -13,15 +13,20 @@ from pydantic import TypeAdapter
 
 from fedsim.cli import app
 from fedsim.cost.memory import Polynomial
+from fedsim.fleet import catalog
 from fedsim.methods.registry import MethodSpec, kinds
 from fedsim.observe.observer import Silent
+from fedsim.report.fleet import demands
+from fedsim.report.units import metric
 from fedsim.scenario.base import Config
+from fedsim.scenario.fleet import CatalogFleet
 from fedsim.scenario.load import load
 from fedsim.scenario.model import Model
 from fedsim.scenario.schema import Scenario
 from fedsim.scenario.server import Server
 from fedsim.scenario.shelf import find
 from fedsim.simulation import Request, simulate
+from fedsim.survey import survey
 from fedsim.trace.reader import Run, read_run
 from fedsim.wire import Codec
 
@@ -177,6 +182,34 @@ def test_the_options_of_methods_are_those_of_the_scenario() -> None:
     adapter: TypeAdapter[Any] = TypeAdapter(MethodSpec)
     for kind, section in METHODS.items():
         assert type(adapter.validate_python({"kind": kind})) is section
+
+
+def _weak_phones() -> tuple[dict[tuple[str, str], tuple[str, ...]], Scenario]:
+    """Rows of the table on the fleet page by method and phase, and the scenario that they are of."""
+    (table,) = (one for one in markdown.tables(ROOT / "docs/fleet.md") if one.header[:2] == ("method", "phase"))
+    return {(row[0], row[1]): row[2:] for row in table.rows}, load(find("weak_phones")).scenario
+
+
+def test_every_method_of_the_weak_phones_is_on_the_page_and_every_class_as_the_catalogue_has_it() -> None:
+    rows, scenario = _weak_phones()
+    assert list(rows) == [(name, phase.name) for name in scenario.methods for phase in scenario.phases.federated]
+    source = scenario.fleet.source
+    assert isinstance(source, CatalogFleet)
+    (table,) = (one for one in markdown.tables(ROOT / "docs/fleet.md") if one.header[0] == "class")
+    assert {name.strip("`"): (share, memory) for name, share, memory in table.rows} == {
+        name: (f"{100 * share:.0f} %", metric(catalog.devices()[name].memory_bytes, "B"))
+        for name, share in source.devices.items()
+    }
+
+
+@pytest.mark.slow
+def test_what_the_page_says_of_weak_phones_comes_out_of_the_simulator() -> None:
+    rows, scenario = _weak_phones()
+    some = {name: scenario.methods[name] for name in ("fedavg", "fedbt-3", "lora")}
+    found = demands(survey(scenario.model_copy(update={"methods": some}), ROOT / "scenarios", 1000, Silent()))
+    assert len(found.rows) == 2 * len(some)
+    for method, phase, *cells in found.rows:
+        assert rows[method, phase] == (*cells[:3], cells[4])
 
 
 @pytest.mark.parametrize(("name", "unit", "size"), [("pretraining", "MiB", 2**20), ("finetuning", "MB", 10**6)])

@@ -1,6 +1,6 @@
 """The fleet: one number a client in every column, never an object a device."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -72,7 +72,10 @@ def build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
         UserError: A class is not in the catalogue, or the file cannot be used.
     """
     pace: dict[str, Any] = spec.pace.columns()
-    return replace(_build(spec, base, seed), **pace)
+    fleet = _build(spec, base, seed)
+    if isinstance(measured := fleet.backward_speed, np.ndarray):
+        pace["backward_speed"] = np.where(np.isnan(measured), pace["backward_speed"], measured)
+    return replace(fleet, **pace)
 
 
 def _build(spec: FleetSpec, base: Path, seed: int) -> Fleet:
@@ -127,14 +130,21 @@ def _draw(source: CatalogFleet, clients: int, seed: int, known: Mapping[str, Dev
         devices=devices,
         network=network,
         networks=networks,
-        flops_per_s=_floats([c.flops_per_s for c in of_device])[device] * speed,
+        flops_per_s=_floats([c.forward_flops_per_s or c.flops_per_s for c in of_device])[device] * speed,
         memory_bytes=np.array([c.memory_bytes for c in of_device], dtype=np.int64)[device],
         downlink_bits_per_s=_floats([c.downlink_bits_per_s for c in of_network])[network] * bandwidth,
         uplink_bits_per_s=_floats([c.uplink_bits_per_s for c in of_network])[network] * bandwidth,
         latency_s=_floats([c.latency_s for c in of_network])[network],
         compute_power_w=_floats([c.compute_power_w for c in of_device])[device],
         radio_power_w=_floats([c.radio_power_w for c in of_network])[network],
+        backward_speed=_backward(of_device, device),
     )
+
+
+def _backward(of_device: Sequence[DeviceClass], device: Codes) -> FloatArray | float:
+    """Speed of backward passes as a share of that of forward ones, NaN where nobody has measured it; 1: nowhere."""
+    shares = [c.backward_flops_per_s and c.backward_flops_per_s / (c.forward_flops_per_s or 1.0) for c in of_device]
+    return _floats([share or np.nan for share in shares])[device] if any(shares) else 1.0
 
 
 def _floats(values: list[float]) -> FloatArray:

@@ -3,11 +3,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fedsim.clock.trips import durations
 from fedsim.errors import UserError
-from fedsim.fleet import Fleet, build
+from fedsim.fleet import Fleet, build, catalog
 from fedsim.fleet.classes import read
-from fedsim.scenario.fleet import CatalogFleet
+from fedsim.scenario.fleet import CatalogFleet, Pace
 from fedsim.scenario.fleet import Fleet as FleetSpec
+from tests.clock import cohorts
 
 HEADER = "name,flops_per_s,memory_bytes,compute_power_w"
 APART = f"{HEADER},forward_flops_per_s,backward_flops_per_s"
@@ -81,3 +83,23 @@ def test_an_unknown_class_is_told_of_with_those_of_the_file(tmp_path: Path) -> N
 def test_a_missing_file_is_told_of_with_its_key(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"fleet\.source\.classes: the file cannot be read"):
         drawn(tmp_path / "nowhere.csv", {"phone_mid": 1.0})
+
+
+def test_both_passes_have_the_speed_that_was_measured(tmp_path: Path) -> None:
+    path = write(tmp_path, APART, "slow,3e9,1e9,5,4e9,1e9")
+    source = CatalogFleet(classes=Path(path.name), devices={"slow": 1, "phone_mid": 1}, speed_sigma=0.5)
+    fleet = build(FleetSpec(clients=6, source=source, pace=Pace(backward_speed=0.5)), tmp_path, 0)
+    plain = build(FleetSpec(clients=6, source=CatalogFleet(devices={"phone_mid": 1}, speed_sigma=0.5)), tmp_path, 0)
+    spread = plain.flops_per_s / catalog.devices()["phone_mid"].flops_per_s
+    own = np.array([fleet.devices[code] == "slow" for code in fleet.device])
+    work = cohorts.prices(6, flops_forward=10**9, flops_backward=2 * 10**9)
+    seconds = durations(work, fleet).compute_s * spread
+    # 1 GFLOP forward at 4 GFLOP/s and 2 backward at 1 GFLOP/s; the catalogue's phone as `pace` has it
+    assert seconds[own] == pytest.approx(np.full(3, 0.25 + 2.0))
+    phone = catalog.devices()["phone_mid"].flops_per_s
+    assert seconds[~own] == pytest.approx(np.full(3, (1e9 + 2e9 / 0.5) / phone))
+    assert fleet.take(np.array([3, 1])).backward_speed.tolist() == fleet.backward_speed[[3, 1]].tolist()  # type: ignore[union-attr, index]
+
+
+def test_a_catalogue_without_measured_passes_has_one_speed(tmp_path: Path) -> None:
+    assert build(FleetSpec(clients=3, source=CatalogFleet()), tmp_path, 0).backward_speed == 1.0
