@@ -214,7 +214,7 @@ def prepare(world: World, name: str) -> Prepared:
     """
     method = world.scenario.methods[name]
     model, key = (world.scenario.model, "model") if method.model is None else (method.model, f"methods.{name}.model")
-    plan = world.scenario.phases
+    plan = method.schedule(world.scenario.phases)
     teacher = world.architecture(world.scenario.model, "model") if isinstance(method, Student) else None
     if isinstance(method, Student) and teacher is not None and method.model is None:
         # the scenario's weights are the teacher's

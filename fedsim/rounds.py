@@ -37,6 +37,8 @@ class Flights:
     started: IntArray = field(default_factory=_nobody)
     """Round in which they started."""
     start_s: np.typing.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    stays_s: np.typing.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
+    """Time from their start after which their devices vanish, as far as that must be remembered."""
     tier: IntArray = field(default_factory=_nobody)
     """Of clients of like speed, from 0."""
     fault: IntArray = field(default_factory=_nobody)

@@ -263,14 +263,9 @@ def _devices(scenario: Scenario, base: Path) -> tuple[Fleet, Presence]:
     fleet = build_fleet(scenario.fleet, base, scenario.seed)
     faults.check(scenario.faults, fleet)
     presence = build_presence(scenario.fleet, fleet, base, scenario.seed)
-    for phase in scenario.phases.federated:
-        part = phase.config.participation
-        if (
-            part.cohorts is None
-            and (ever := presence.ever(len(fleet), part.clients_per_round)) < part.clients_per_round
-        ):
-            raise UserError(
-                f"is {part.clients_per_round}, but fleet.availability never lets more than {ever} devices take part",
-                key=f"{dotted(phase.key)}.participation.clients_per_round",
-            )
+    for key, part in scenario.participations():
+        wanted = part.clients_per_round
+        if part.cohorts is None and (ever := presence.ever(len(fleet), wanted)) < wanted:
+            fault = f"is {wanted}, but fleet.availability never lets more than {ever} devices take part"
+            raise UserError(fault, key=dotted((*key, "clients_per_round")))
     return fleet, presence

@@ -13,7 +13,7 @@ from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.base import Config, Positive, Problem
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Late, PhaseKind, Phases, Pretrain
+from fedsim.scenario.phases import Late, PhaseChanges, PhaseKind, Phases, Pretrain
 from fedsim.scenario.server import Server
 from fedsim.training.recipe import Recipe
 from fedsim.wire import PLAIN, Codec, Wire
@@ -121,6 +121,12 @@ class Method(Config):
     """Train this model instead of the scenario's (a light model next to the full one)."""
     learning_rates: LearningRates = LearningRates()
     """The method's own learning rates."""
+    phases: PhaseChanges = PhaseChanges()
+    """Rounds and participation of the method's own, to compare one policy with another."""
+
+    def schedule(self, phases: Phases) -> Phases:
+        """The scenario's phases as this method has them."""
+        return phases.with_changes(self.phases)
 
     def stages(self, phase: PhaseName, rounds: int, architecture: Architecture, head: Head) -> Sequence[Stage]:
         """The stages of a phase; their rounds add up to `rounds`."""

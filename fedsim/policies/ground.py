@@ -55,12 +55,19 @@ class Ground:
         deadline_s = turn.phase.config.participation.deadline_s
         return next_s if deadline_s is None else min(next_s, now_s + deadline_s)
 
-    def stays_s(self, turn: Turn, clients: IntArray, now_s: float | FloatArray) -> FloatArray:
+    def stays_s(self, turn: Turn, clients: IntArray, now_s: float) -> FloatArray:
         """Seconds from the start of their trips after which these clients vanish, [n]; infinite: they do not."""
+        return np.minimum(self.there_s(clients, now_s), self.lifetime_s(turn, clients))
+
+    def there_s(self, clients: IntArray, now_s: float) -> FloatArray:
+        """Seconds for which these clients will be there, [n]."""
         if self.cohorts.prepared.method.pooled:
             return np.full(len(clients), np.inf)
-        presence = self.world.presence
-        stays_s = presence.availability.until(clients, now_s)
-        if presence.dropout is not None:
-            stays_s = np.minimum(stays_s, presence.dropout.lifetime_s(clients, turn.phase.name, turn.phase_round))
-        return stays_s
+        return self.world.presence.availability.until(clients, now_s)
+
+    def lifetime_s(self, turn: Turn, clients: IntArray) -> FloatArray:
+        """Seconds from the start of their trips after which they drop out, [n]."""
+        dropout = self.world.presence.dropout
+        if dropout is None or self.cohorts.prepared.method.pooled:
+            return np.full(len(clients), np.inf)
+        return dropout.lifetime_s(clients, turn.phase.name, turn.phase_round)

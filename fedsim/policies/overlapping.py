@@ -38,6 +38,17 @@ class Flight(NamedTuple):
     """Time after which its device vanishes."""
 
 
+class Asked(NamedTuple):
+    """A client that may start."""
+
+    batch: int
+    row: int
+    leaves_s: float
+    """When it will no longer be there."""
+    lifetime_s: float
+    """Time from its start after which it drops out."""
+
+
 class Landed(NamedTuple):
     """A trip that ended in this round."""
 
@@ -55,8 +66,8 @@ class Opening:
     model: GlobalModel
     state: State
     landed: list[Landed] = field(default_factory=list)
-    waiting: list[tuple[int, int]] = field(default_factory=list)
-    """Clients that were asked and have not started: batch and row, the next one last."""
+    waiting: list[Asked] = field(default_factory=list)
+    """Clients that were asked and have not started, the next one last."""
     tried: set[int] = field(default_factory=set)
     """Clients that have come back in this round, or are not able to train."""
     calls: int = 0
@@ -117,16 +128,15 @@ class Overlapping:
         while len(self._air) < self.how.concurrency and unable < self.how.concurrency:
             if not opening.waiting and not self._ask(opening, now_s):
                 return
-            batch, row = opening.waiting.pop()
-            cohort = self._batches[batch]
-            own = cohort.clients[row : row + 1]
-            stays_s = float(self.ground.stays_s(opening.turn, own, now_s)[0])
-            if stays_s == 0.0:
+            asked = opening.waiting.pop()
+            if asked.leaves_s <= now_s:
                 continue  # it was there when it was asked
-            flight = Flight(now_s, self._number(), batch, row, now_s, min(stays_s, float(cohort.crash_s[row])))
-            if cohort.devices.memory_bytes[row] < cohort.prices.memory_bytes[row]:
+            stays_s = min(asked.leaves_s - now_s, asked.lifetime_s)
+            flight = Flight(now_s, self._number(), asked.batch, asked.row, now_s, stays_s)
+            cohort = self._batches[asked.batch]
+            if cohort.devices.memory_bytes[asked.row] < cohort.prices.memory_bytes[asked.row]:
                 opening.landed.append(Landed(flight, Outcome.out_of_memory, -1.0))
-                opening.tried.add(int(own[0]))
+                opening.tried.add(self._client(flight))
                 unable += 1
             else:
                 self._launch(flight)
@@ -140,7 +150,9 @@ class Overlapping:
         opening.calls += 1
         batch = self._number()
         self._batches[batch] = cohort
-        opening.waiting = [(batch, row) for row in reversed(range(len(cohort)))]
+        leaves_s = (now_s + self.ground.there_s(cohort.clients, now_s)).tolist()
+        lifetime_s = np.minimum(self.ground.lifetime_s(opening.turn, cohort.clients), cohort.crash_s).tolist()
+        opening.waiting = [Asked(batch, row, leaves_s[row], lifetime_s[row]) for row in reversed(range(len(cohort)))]
         return len(cohort) > 0
 
     def _launch(self, flight: Flight) -> None:
@@ -196,8 +208,9 @@ class Overlapping:
             of,
         )
         left = np.array([first[flight.batch] + flight.row for flight in air], np.int64)
-        starts_s = np.array([flight.start_s for flight in air], np.float64)
-        flights = Flights(whole.clients[left], whole.started[left], starts_s, np.zeros_like(left), whole.fault[left])
+        starts_s, stays_s = (np.array([getattr(f, name) for f in air], np.float64) for name in ("start_s", "stays_s"))
+        nobody = np.zeros_like(left)
+        flights = Flights(whole.clients[left], whole.started[left], starts_s, stays_s, nobody, whole.fault[left])
         return Play(cohort, trips, flights)
 
     def _resume(self, turn: Turn, state: State) -> None:
@@ -211,10 +224,8 @@ class Overlapping:
             self._batches[batches[started]] = self.ground.cohorts.price(
                 turn.at(started), flights.client[own], state.older[started], state.pools, flights.fault[own]
             )
-        columns = (flights.client.tolist(), flights.started.tolist(), flights.start_s.tolist())
-        for order, (client, started, start_s) in enumerate(zip(*columns, strict=True)):
+        columns = (flights.client, flights.started, flights.start_s, flights.stays_s)
+        for order, (client, started, start_s, stays_s) in enumerate(zip(*(c.tolist() for c in columns), strict=True)):
             batch = batches[started]
             row = int(np.searchsorted(self._batches[batch].clients, client))
-            stays_s = float(self.ground.stays_s(turn.at(started), np.array([client]), start_s)[0])
-            stays_s = min(stays_s, float(self._batches[batch].crash_s[row]))
             self._launch(Flight(start_s, order, batch, row, start_s, stays_s))

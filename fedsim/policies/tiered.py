@@ -145,6 +145,7 @@ class Tiered:
             np.array(client, np.int64),
             np.array(started, np.int64),
             np.array(start_s, np.float64),
+            np.full(len(rows), np.inf),
             np.array(tier, np.int64),
             np.array(fault, np.int64),
         )

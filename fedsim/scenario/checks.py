@@ -31,17 +31,19 @@ def disagreements(scenario: "Scenario") -> Iterator[Problem]:
             fault = f"trains encoders alone, and the model has a decoder (family: bart): take one of {others}"
             yield Problem(("methods", name), fault)
             continue
+        yield from _changes(scenario, name, method)
+        phases = method.schedule(scenario.phases)
         for problem in method.world_problems(scenario):
             yield Problem(("methods", name, *problem.key), problem.message)
         model = method.model or scenario.model
         if model.checkpoint is None:
             layers, decoder_layers = model.depth
             depth, width = method.depth_problems(layers), method.width_problems(model.heads, model.feed_forward)
-            for problem in (*depth, *width, *method.schedule_problems(scenario.phases, layers, decoder_layers)):
+            for problem in (*depth, *width, *method.schedule_problems(phases, layers, decoder_layers)):
                 yield Problem(("methods", name, *problem.key), problem.message)
-        for phase in scenario.phases.federated:
+        for phase in phases.federated:
             yield from _overlapping(phase, name, method)
-        for problem in method.phase_problems(scenario.phases):
+        for problem in method.phase_problems(phases):
             yield Problem(("methods", name, *problem.key), problem.message)
 
 
@@ -52,10 +54,21 @@ def _models(scenario: "Scenario") -> Iterator[tuple[Key, Model]]:
             yield ("methods", name, "model"), method.model
 
 
+def _changes(scenario: "Scenario", name: str, method: "Method") -> Iterator[Problem]:
+    """A phase that a method has in its own way is sound as well."""
+    known = {phase.kind for phase in scenario.phases.federated}
+    for kind in ("further_pretrain", "finetune"):
+        if method.phases.changed(kind) and kind not in known:
+            yield Problem(("methods", name, "phases", kind), f"changes a phase that is not there: phases.{kind}")
+    for before, phase in zip(scenario.phases.federated, method.schedule(scenario.phases).federated, strict=True):
+        if phase.config is not before.config:
+            for problem in phase.config.problems():
+                yield Problem(("methods", name, "phases", phase.kind, *problem.key), problem.message)
+
+
 def _participation(scenario: "Scenario") -> Iterator[Problem]:
     clients = scenario.fleet.clients
-    for phase in scenario.phases.federated:
-        part, key = phase.config.participation, (*phase.key, "participation")
+    for key, part in scenario.participations():
         if part.cohort_clients > clients:
             yield Problem(
                 (*key, "clients_per_round"),
@@ -63,23 +76,22 @@ def _participation(scenario: "Scenario") -> Iterator[Problem]:
                 f"{part.cohort_clients}, fleet.clients is {clients}",
             )
         elif part.most_clients > clients:
-            name = "concurrency" if hasattr(part.policy, "concurrency") else "tiers"
+            name = "tiers" if part.policy.kind == "tiered" else "concurrency"
             yield Problem(
                 (*key, "policy", name), f"asks for {part.most_clients} clients at a time, fleet.clients is {clients}"
-            )
-        if part.policy.kind != "synchronous" and scenario.fleet.server_link is not None:
-            fault = f"is {part.policy.kind}: remove fleet.server_link, which goes with policy: synchronous"
-            yield Problem((*key, "policy"), fault)
-        if part.late == "partial" and scenario.fleet.server_link is not None:
-            yield Problem(
-                (*key, "late"),
-                "is partial, which needs trips that do not depend on each other: remove fleet.server_link",
             )
         for index, cohort in enumerate(part.cohorts or ()):
             if cohort and max(cohort) >= clients:
                 yield Problem(
                     (*key, "cohorts", index), f"names client {max(cohort)}, the fleet's clients are 0 to {clients - 1}"
                 )
+        if scenario.fleet.server_link is not None:
+            if part.policy.kind != "synchronous":
+                fault = f"is {part.policy.kind}: remove fleet.server_link, which goes with policy: synchronous"
+                yield Problem((*key, "policy"), fault)
+            if part.late == "partial":
+                fault = "is partial: remove fleet.server_link, where trips wait for each other"
+                yield Problem((*key, "late"), fault)
 
 
 def _overlapping(phase: FederatedPhase, name: str, method: "Method") -> Iterator[Problem]:

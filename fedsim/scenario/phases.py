@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, TypeVar
 
 from pydantic import Discriminator, Field, Strict, Tag
 
@@ -231,6 +231,26 @@ class Finetune(Federated):
     """What is learned."""
 
 
+class Changes(Config):
+    """What one method does in another way than the phase says; null: as it says."""
+
+    rounds: Count | None = None
+    """Rounds of this phase."""
+    participation: Participation | None = None
+    """Who takes part in a round, and how long the server waits; in place of the whole section."""
+    evaluate_every_rounds: Whole | None = None
+    """Evaluate after every so many rounds."""
+
+
+class PhaseChanges(Config):
+    """For each kind of phase; of several fine-tuning tasks, for all of them."""
+
+    further_pretrain: Changes = Changes()
+    """In further pre-training."""
+    finetune: Changes = Changes()
+    """In fine-tuning."""
+
+
 class Personal(Config):
     """Tests on samples of the clients' own."""
 
@@ -249,6 +269,9 @@ class Evaluate(Config):
     """Samples in a batch."""
     personal: Personal | None = None
     """Test also what every client itself would use, on samples of its own; null: no samples are held out for that."""
+
+
+F = TypeVar("F", bound=Federated)
 
 
 def _one_or_several(value: object) -> str:
@@ -303,6 +326,22 @@ class Phases(Config):
                 name = next(name for name in names if name not in taken)
                 found.append(FederatedPhase(name, "finetune", ("phases", "finetune", index), config))
         return tuple(found)
+
+    def with_changes(self, changes: PhaseChanges) -> "Phases":
+        """The phases as a method has them that changes them."""
+
+        def changed(config: F, own: Changes) -> F:
+            said = {name: getattr(own, name) for name in Changes.model_fields if getattr(own, name) is not None}
+            return config.model_copy(update=said) if said else config
+
+        found: dict[str, object] = {}
+        if self.further_pretrain is not None:
+            found["further_pretrain"] = changed(self.further_pretrain, changes.further_pretrain)
+        if isinstance(self.finetune, Finetune):
+            found["finetune"] = changed(self.finetune, changes.finetune)
+        elif self.finetune is not None:
+            found["finetune"] = tuple(changed(config, changes.finetune) for config in self.finetune)
+        return self.model_copy(update=found)
 
     def problems(self) -> Iterator[Problem]:
         """There is something to do."""

@@ -6,14 +6,14 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from fedsim.methods.registry import MethodSpec, kinds
-from fedsim.scenario.base import Config, Problem, Whole
+from fedsim.scenario.base import Config, Key, Problem, Whole
 from fedsim.scenario.checks import disagreements
 from fedsim.scenario.data import Data
 from fedsim.scenario.engine import Engine, Outputs
 from fedsim.scenario.faults import AnyFault
 from fedsim.scenario.fleet import Fleet
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Phases
+from fedsim.scenario.phases import Participation, Phases
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 
@@ -60,6 +60,16 @@ class Scenario(Config):
     def problems(self) -> Iterator[Problem]:
         """The sections agree with each other."""
         return disagreements(self)
+
+    def participations(self) -> Iterator[tuple[Key, Participation]]:
+        """Every participation section, with the key that declares it."""
+        for phase in self.phases.federated:
+            yield (*phase.key, "participation"), phase.config.participation
+        for name, method in self.methods.items():
+            for kind in ("further_pretrain", "finetune"):
+                part: Participation | None = getattr(method.phases, kind).participation
+                if part is not None:
+                    yield ("methods", name, "phases", kind, "participation"), part
 
     def models(self) -> dict[str, Model]:
         """Every model of the scenario by the key that declares it."""
