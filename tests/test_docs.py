@@ -22,6 +22,7 @@ from fedsim.scenario.base import Config
 from fedsim.scenario.fleet import CatalogFleet
 from fedsim.scenario.load import load
 from fedsim.scenario.model import Model
+from fedsim.scenario.phases import PhaseChanges
 from fedsim.scenario.schema import Scenario
 from fedsim.scenario.server import Server
 from fedsim.scenario.shelf import find
@@ -157,7 +158,7 @@ def _fields(section: type[Config], prefix: str = "") -> list[tuple[str, tuple[An
             continue
         if kind is Server:  # its keys are on FedOpt's page
             found.append((name, ({"kind": field.default.kind}, ())))
-        elif kind is Codec:  # its keys are on a page of their own
+        elif kind in (Codec, PhaseChanges):  # their keys are on pages of their own
             found.append((name, ({}, ())))
         elif isinstance(kind, type) and issubclass(kind, Config) and kind is not Model:
             found += _fields(kind, f"{prefix}{name}.")
