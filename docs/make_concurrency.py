@@ -22,7 +22,7 @@ def scenario(at_a_time: int) -> Scenario:
     part: dict[str, Any] = {"clients_per_round": 10, "policy": {"kind": "buffered", "concurrency": at_a_time}}
     raw = {
         "name": "concurrency",
-        "data": {"corpus": {"kind": "declared", "samples_per_client": 64, "tokens": 64, "classes": 4}, "max_tokens": 64},
+        "data": {"corpus": {"kind": "declared", "samples_per_client": 64, "tokens": 64, "classes": 4}},
         "model": {"hidden": 256, "layers": 4, "heads": 4, "feed_forward": 1024, "vocabulary": 8000},
         "fleet": {"clients": 5000, "source": {"kind": "catalog", "devices": {"phone_mid": 1}, "speed_sigma": 1.4}},
         "phases": {"finetune": {"rounds": UPDATES // at_a_time, "participation": {"clients_per_round": at_a_time}}},
