@@ -15,6 +15,7 @@ from fedsim.engine.inline import InlineEngine
 from fedsim.engine.ray_pool import RayEngine
 from fedsim.errors import ClientError, FedsimError, UserError
 from fedsim.faults import NONE, Faults, check
+from fedsim.methods.registry import kinds
 from fedsim.observe.observer import Silent
 from fedsim.scenario import faults as specs
 from fedsim.scenario.schema import Scenario
@@ -136,17 +137,47 @@ def test_under_any_policy_every_trip_ends_as_its_fault_says(played: tuple[str, P
     assert all(np.isfinite(values).all() for values in groups(out, method).values())
 
 
-def test_under_any_policy_a_price_shows_the_same_and_a_resumed_run_goes_on_with_the_same(
-    played: tuple[str, Path], world: Path, tmp_path: Path
-) -> None:
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", sorted(set(kinds()) - {"centralized"}))
+def test_every_method_meets_the_same_faults(kind: str, world: Path, tmp_path: Path) -> None:
+    options = {
+        "heterofl": {"rates": [0.5, 1.0]},
+        "head_pruning": {"phase": "further_pretrain", "after_rounds": 2},
+    }
+    found = always("synchronous")
+    found["methods"] = {kind: options.get(kind, {})}
+    found["phases"]["further_pretrain"]["rounds"] = 8
+    if kind == "scaffold":
+        found["phases"]["further_pretrain"]["local"]["optimizer"] = {"kind": "sgd", "learning_rate": 0.01}
+    runs.run(found, world, tmp_path / "run")
+    table = trips(tmp_path / "run", kind)
+    told = set(zip(table.client, table.outcome, table.cause, strict=True))
+    assert told == {(client, *ENDS[name]) for name, client in CLIENT.items()}
+    assert all(np.isfinite(values).all() for values in groups(tmp_path / "run", kind).values())
+    if kind != "head_pruning":  # what is pruned cannot be known without training
+        runs.run(found, world, tmp_path / "price", None)
+        price = trips(tmp_path / "price", kind).drop(columns="loss")
+        pd.testing.assert_frame_equal(table.drop(columns="loss"), price)
+
+
+def test_under_any_policy_a_price_shows_the_same(played: tuple[str, Path], world: Path, tmp_path: Path) -> None:
     policy, out = played
     runs.run(always(policy), world, tmp_path / "price", None)
     for method in TRAINED:
         found, price = (trips(one, method).drop(columns="loss") for one in (out, tmp_path / "price"))
         pd.testing.assert_frame_equal(found.reset_index(drop=True), price.reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    "policy", ["buffered", *(pytest.param(n, marks=pytest.mark.slow) for n in ("asynchronous", "tiered"))]
+)
+def test_resumed_with_struck_clients_under_way(world: Path, tmp_path: Path, policy: str) -> None:
+    one = always(policy)
+    one["methods"] = {"fedbt": {}}
+    whole = hashes(runs.run(one, world, tmp_path / "whole"))
     with pytest.raises(Killed):
-        runs.run(always(policy), world, tmp_path / "run", lambda: Dying(InlineEngine(), 12))
-    assert hashes(runs.resume(tmp_path / "run")) == hashes(fedsim.read_run(out).summary)
+        runs.run(one, world, tmp_path / "run", lambda: Dying(InlineEngine(), 12))
+    assert hashes(runs.resume(tmp_path / "run")) == whole
 
 
 def trips(out: Path, method: str) -> pd.DataFrame:

@@ -1,3 +1,4 @@
+import ast
 import json
 import subprocess
 import sys
@@ -46,6 +47,12 @@ def test_it_runs_alone_and_its_flops_are_those_of_fedsim(found: dict[str, Any]) 
 def test_it_takes_the_time_of_every_step_but_the_first(found: dict[str, Any]) -> None:
     assert len(found["forward_s"]) == len(found["backward_s"]) == measure_device.LEAST_STEPS
     assert all(second > 0 for second in (*found["forward_s"], *found["backward_s"]))
+
+
+def test_it_can_be_read_by_an_old_python() -> None:
+    tree = ast.parse(FILE.read_text(encoding="utf-8"), feature_version=(3, 8))
+    # annotations are not evaluated: `int | None` may stand there
+    assert any(isinstance(node, ast.ImportFrom) and node.module == "__future__" for node in tree.body)
 
 
 def test_it_knows_nothing_of_fedsim() -> None:
