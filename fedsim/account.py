@@ -134,7 +134,7 @@ class Account:
     def stage(
         self, turn: Turn, cohort: Cohort, architecture: Architecture, costs: PlanCosts, model: GlobalModel
     ) -> None:
-        """Write down what each plan of a stage trains and what it costs a device, as seen in its first round."""
+        """Write down what each plan of a stage trains and what it costs a device, for the first clients in it."""
         head, work, alone = turn.goal.head, cohort.work, CENTRAL in cohort.clients
         whole = LocalShape.of(architecture, turn.phase.head, full(architecture.layers))
         present, codec = model.architecture(architecture), turn.phase.wire.download
@@ -154,7 +154,7 @@ class Account:
                     "phase": turn.phase.name,
                     "stage": turn.stage_index,
                     "plan": number,
-                    "first_round": turn.stage_first,
+                    "first_round": turn.round,
                     "rounds": turn.stage.rounds,
                     "trained": turn.stage.label,
                     "depth": shape.depth,

@@ -101,8 +101,10 @@ class Dispatch:
             reports = self.faults.expected(cohort.clients, cohort.fault, arrived)
             self._check_failures(reports, len(arrived), turn)
             return Trained({}, reports, overall, scale)
-        table, model = (IMPORTANCE,) if turn.stage.measured else (), models[turn.round]
-        sent = {int(cohort.clients[i]): (*cohort.sent(turn, i), *table) for i in arrived}
+        model, sent = models[turn.round], dict[int, tuple[str, ...]]()
+        for i in arrived:
+            measured = turn.stage.measured and turn.at(int(cohort.started[i])).stage.measured
+            sent[int(cohort.clients[i])] = (*cohort.sent(turn, i), *((IMPORTANCE,) if measured else ()))
         own = shares(sent, dict(zip(sent, weights.tolist(), strict=True)))
         factor = dict(zip(sent, factors[arrived].tolist(), strict=True)) if scale is not None else {}
         tasks = self._blocks(turn, cohort, arrived, models, server, kept, own, factor)
@@ -115,7 +117,8 @@ class Dispatch:
             task = tasks[result.index]
             carry = Carry(self.downlink, turn, models, own, factor, sent, mixed=policy.mixed)
             merge.add(result.index, carry.block(task, result), task.window)
-            tables.add(result.index, {} if result.importance is None else {IMPORTANCE: result.importance})
+            found = result.importance if turn.stage.measured else None
+            tables.add(result.index, {} if found is None else {IMPORTANCE: found})
             reports.update({report.client: report for report in result.clients})
             self.busy_s += result.seconds
             done += tasks[result.index].cost
@@ -178,6 +181,7 @@ class Dispatch:
         for begun, number in np.unique(np.stack([cohort.started, cohort.plan])[:, arrived], axis=1).T.tolist():
             before, model = turn.at(begun), models[begun]
             plan, present = before.stage.plans[number], model.architecture(self.prepared.architecture)
+            table = (IMPORTANCE,) if before.stage.measured else ()
             block = arrived[(cohort.plan[arrived] == number) & (cohort.started[arrived] == begun)]
             for start in range(0, len(block), size):
                 members = block[start : start + size]
@@ -187,7 +191,7 @@ class Dispatch:
                         shards=cohort.pooled or (int(cohort.clients[i]),),
                         slots=cohort.slots[i],
                         shares={
-                            **dict.fromkeys(plan.sent(cohort.slots[i]), 0.0),  # what does not count any more
+                            **dict.fromkeys((*plan.sent(cohort.slots[i]), *table), 0.0),  # what does not count any more
                             **scaled(own[client := int(cohort.clients[i])], scale.get(client, 1.0)),
                             **self._control_shares(turn, plan, cohort.slots[i]),
                         },
@@ -223,7 +227,7 @@ class Dispatch:
                         plan=number,
                         private=plan.private,
                         window=Window.of(present, plan.width, before.phase_round),
-                        measured=turn.stage.measured,
+                        measured=before.stage.measured,
                         resumed=plan.resumed,
                         split=plan.split,
                         keep_optimizer=self.keep_optimizer,

@@ -41,6 +41,14 @@ class Downlink:
             if CONTROL + name in server:
                 self._engine.publish(self.received + CONTROL + name, version, server[CONTROL + name])
 
+    def restore(self, model: GlobalModel, server: ServerState, older: Collection[GlobalModel]) -> None:
+        """Publish everything anew, with what clients who are under way have started from."""
+        known: set[tuple[str, int]] = set()
+        for each in (*older, model):
+            names = [name for name in each.names if (name, each.versions[name]) not in known]
+            self.publish(each, names, server if each is model else {}, older)
+            known |= {(name, each.versions[name]) for name in names}
+
     def got(self, model: GlobalModel, name: str) -> FloatArray:
         """A group as clients receive it."""
         values, layout = model.groups[name], model.layouts[name]

@@ -59,7 +59,7 @@ class MethodRun:
         self.engine: Engine | None = dispatch.engine
         self.downlink = dispatch.downlink
         self.world = cohorts.world
-        self.ground = Ground(cohorts, Recruiter(prepared, cohorts.world))
+        self.ground = Ground(cohorts, Recruiter(prepared, cohorts.world, state.last_picked))
         self._phase_policy: tuple[str, Policy] | None = None
         self.teaching = teaching
         self.account, self.state, self.observer = account, state, observer
@@ -75,10 +75,7 @@ class MethodRun:
     def run(self) -> None:
         """All rounds that are left, each committed as a whole."""
         state = self.state
-        older = list(state.older.values())  # of trips that were under way when a run that goes on was stopped
-        for model in older:
-            self.downlink.publish(model, model.names, {}, older)
-        self.downlink.publish(state.model, state.model.names, state.server, older)
+        self.downlink.restore(state.model, state.server, list(state.older.values()))
         if not self.account.started:
             lessons = list(self.teaching.costs(-1, self.cohorts.costs, 0.0))
             for lesson in lessons:
@@ -182,7 +179,7 @@ class MethodRun:
             for name in self.teaching.replaced(turn.phase):
                 model.replace(name, taught.get(name))
         replaced = [name for name in model.names if model.versions[name] != before.versions[name]]
-        self.downlink.publish(model, replaced, {})
+        self.downlink.publish(model, replaced, {}, self.state.older.values())
         forget = turn.stage_index == 0 or turn.stage.reset_server
         return model, begin(self.server, self.state.server, replaced, forget=forget)
 

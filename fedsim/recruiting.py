@@ -7,7 +7,7 @@ import numpy as np
 
 from fedsim import rng
 from fedsim.data.work import IntArray
-from fedsim.fleet.availability import Always, next_s
+from fedsim.fleet.availability import Always, next_change_s
 from fedsim.fleet.devices import FloatArray
 from fedsim.phases import Prepared
 from fedsim.rounds import State, Turn
@@ -38,10 +38,10 @@ class Recruiter:
     the same clients.
     """
 
-    def __init__(self, prepared: Prepared, world: World) -> None:
+    def __init__(self, prepared: Prepared, world: World, last_picked: int = -1) -> None:
         self.prepared, self.world = prepared, world
         self.clients = world.scenario.fleet.clients
-        self.last_picked = -1
+        self.last_picked = last_picked
         """Where clients are picked in turn."""
         # pooled data is there whoever of its owners is
         self.always = prepared.method.pooled or isinstance(world.presence.availability, Always)
@@ -79,9 +79,14 @@ class Recruiter:
             self.last_picked = int(picked[-1])
         return np.sort(picked)
 
-    def next_s(self, now_s: float) -> float:
-        """When the next client comes; infinite: never."""
-        return next_s(self.world.presence.availability, self.clients, now_s)
+    def next_s(self, now_s: float, among: Able | None = None) -> float:
+        """When the next client comes that is away now, or, if nobody is away, when the first leaves; infinite: never.
+
+        Args:
+            now_s: From when on.
+            among: Only these; None: all.
+        """
+        return next_change_s(self.world.presence.availability, self.clients, now_s, among)
 
     def _picked(
         self,

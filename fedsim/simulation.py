@@ -25,7 +25,9 @@ from fedsim.model.pretrained import write
 from fedsim.observe.observer import Observer
 from fedsim.phases import Prepared, prepare
 from fedsim.plan import HEAD, Slot, exit_head, layer
+from fedsim.recruiting import learns
 from fedsim.rounds import State
+from fedsim.scenario.base import dotted
 from fedsim.scenario.data import DeclaredCorpus
 from fedsim.scenario.identity import fingerprint
 from fedsim.scenario.schema import Scenario
@@ -73,6 +75,13 @@ def simulate(request: Request, start_engine: Callable[[], Engine] | None, observ
     for name in names:
         if request.price and (reason := scenario.methods[name].unpriced()):
             raise UserError(reason, key=f"methods.{name}")
+    for phase in scenario.phases.federated:
+        if request.price and learns(how := phase.config.participation.selection):
+            raise UserError(
+                f"is {how.kind}, which looks at losses that clients report, and without training there are none: take "
+                "uniform, samples or in_turn, or train",
+                key=f"{dotted(phase.key)}.participation.selection",
+            )
     with stoppable(), run_folder.claimed(request.folder, request.resume):
         if not request.resume:
             origin = run_folder.Origin(scenario, request.base, request.price, request.methods)

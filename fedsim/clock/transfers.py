@@ -99,7 +99,8 @@ class Transfers:
     def _bytes(self, sent: Sent | None, start_s: FloatArray, own_bits_per_s: FloatArray, until_s: float) -> IntArray:
         if sent is None:
             given_s = np.minimum(self.gone_s, until_s)
-            bits = np.maximum(np.where(np.isfinite(start_s), given_s - start_s, 0.0), 0.0) * own_bits_per_s
+            begun = self.able & np.isfinite(start_s)
+            bits = np.maximum(np.where(begun, given_s - start_s, 0.0), 0.0) * own_bits_per_s
         else:
             bits = sent.bits
         whole: IntArray = np.floor(bits / 8).astype(np.int64)

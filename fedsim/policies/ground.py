@@ -42,13 +42,13 @@ class Ground:
         clients = self.recruiter.ask(turn, state, now_s, wanted, expected_s, *key, among=among, busy=busy)
         return self.cohorts.price(turn, clients, model, state.pools)
 
-    def waits(self, turn: Turn, now_s: float) -> float:
-        """When a round closes that finds nobody: when somebody comes, or at the deadline.
+    def waits(self, turn: Turn, now_s: float, among: Able | None = None) -> float:
+        """When a round closes that finds nobody: when somebody comes, or at the deadline; later than `now_s`.
 
         Raises:
             FedsimError: Nobody ever will.
         """
-        next_s = self.recruiter.next_s(now_s)
+        next_s = self.recruiter.next_s(now_s, among)
         if next_s == np.inf:
             name = self.cohorts.prepared.name
             raise FedsimError(f"{name}, round {turn.round}: no client will ever be there again after {now_s:g} s")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fedsim.clock.booking import Round, book
-from fedsim.clock.trips import Outcome
+from fedsim.clock.trips import BoolArray, Outcome
 from fedsim.data.work import IntArray
 from fedsim.fleet.devices import FloatArray
 from fedsim.policies import staleness as rules
@@ -20,7 +20,11 @@ from fedsim.policies.base import Play
 from fedsim.policies.ground import Ground
 from fedsim.rounds import Cohort, Flights, State, Turn
 from fedsim.scenario.policy import Asynchronous, Buffered
+from fedsim.scenario.selection import InTurn
 from fedsim.server.parameters import GlobalModel
+
+PATIENCE = 10
+"""A step is given up when so many times `concurrency` trips have come to nothing."""
 
 
 class Flight(NamedTuple):
@@ -78,6 +82,10 @@ class Opening:
         """Updates for the server's next step."""
         return self.turn.phase.config.participation.clients_per_round
 
+    def untried(self, clients: IntArray) -> BoolArray:
+        """Which of these clients may still take part."""
+        return ~np.isin(clients, list(self.tried))
+
 
 class Overlapping:
     """Trips of one phase."""
@@ -103,16 +111,18 @@ class Overlapping:
             self._resume(turn, state)
         opening, opened_s, counted = Opening(turn, model, state), now_s, 0
         while counted < opening.wanted:
-            self._fill(opening, now_s)
-            if not self._air:
-                next_s = self.ground.waits(turn, now_s)
-                if next_s <= now_s or len(opening.landed) > self.how.concurrency:
-                    break  # those who are there are not able, or have been back already
-                now_s = next_s
-                continue
-            now_s = max(now_s, self._air[0].end_s)
-            while self._air and counted < opening.wanted and self._air[0].end_s <= now_s:
+            if self._air and self._air[0].end_s <= now_s:
                 counted += self._land(opening, heappop(self._air))
+                continue
+            enough = self._fill(opening, now_s)
+            if self._air:
+                now_s = max(now_s, self._air[0].end_s)
+            elif enough and len(opening.tried) < self.ground.recruiter.clients:
+                now_s = self.ground.waits(turn, now_s, opening.untried)
+            else:
+                break
+            if not counted and len(opening.landed) >= PATIENCE * self.how.concurrency:
+                break
         if turn.round == turn.phase.last_round:
             opening.landed += [Landed(flight, Outcome.late, now_s - flight.start_s) for flight in self._air]
             self._air.clear()
@@ -122,12 +132,18 @@ class Overlapping:
         self._batches = {batch: cohort for batch, cohort in self._batches.items() if batch in under_way}
         return play
 
-    def _fill(self, opening: Opening, now_s: float) -> None:
-        """Start clients until as many are under way as may be, or nobody is left to ask."""
+    def _fill(self, opening: Opening, now_s: float) -> bool:
+        """Start clients until as many are under way as may be, or nobody is left to ask.
+
+        Returns:
+            Whether everybody was asked who is there; or else too many of them are not able to train.
+        """
         unable = 0
-        while len(self._air) < self.how.concurrency and unable < self.how.concurrency:
+        while len(self._air) < self.how.concurrency:
+            if unable >= self.how.concurrency:
+                return False
             if not opening.waiting and not self._ask(opening, now_s):
-                return
+                break
             asked = opening.waiting.pop()
             if asked.leaves_s <= now_s:
                 continue  # it was there when it was asked
@@ -140,11 +156,14 @@ class Overlapping:
                 unable += 1
             else:
                 self._launch(flight)
+        return True
 
     def _ask(self, opening: Opening, now_s: float) -> bool:
         """Ask for as many clients as can start now, and for some who will start in this round."""
         key = (opening.calls,) if opening.calls else ()
-        count = self.how.concurrency - len(self._air) if not opening.calls else opening.wanted
+        count = self.how.concurrency - len(self._air)
+        if opening.calls and not self._one_by_one(opening.turn):
+            count = opening.wanted
         busy = self._busy | opening.tried
         cohort = self.ground.ask(opening.turn, opening.model, opening.state, now_s, count, *key, busy=busy)
         opening.calls += 1
@@ -154,6 +173,11 @@ class Overlapping:
         lifetime_s = np.minimum(self.ground.lifetime_s(opening.turn, cohort.clients), cohort.crash_s).tolist()
         opening.waiting = [Asked(batch, row, leaves_s[row], lifetime_s[row]) for row in reversed(range(len(cohort)))]
         return len(cohort) > 0
+
+    def _one_by_one(self, turn: Turn) -> bool:
+        """Nobody may be asked ahead: those who start are there for long enough, or the next in turn."""
+        selection = turn.phase.config.participation.selection
+        return selection.stay or isinstance(selection, InTurn)
 
     def _launch(self, flight: Flight) -> None:
         total_s = float(self._batches[flight.batch].needed_s.total_s[flight.row])

@@ -19,6 +19,7 @@ from fedsim.policies.ground import Ground
 from fedsim.policies.synchronous import empty, played
 from fedsim.rounds import Cohort, Flights, State, Turn
 from fedsim.scenario import policy as specs
+from fedsim.selection import Able
 from fedsim.server.parameters import GlobalModel, Pools
 
 SURVEYED = 1000
@@ -45,7 +46,8 @@ class Tiered:
     def __init__(self, ground: Ground, how: specs.Tiered) -> None:
         self.ground, self.how = ground, how
         self._running: dict[int, Running] = {}
-        self._bounds_s: FloatArray | None = None
+        self._bounds: list[tuple[float, float]] | None = None
+        """The last client of each tier but the slowest: the length of its trip, and its tie-break."""
         self._nothing: Pools | None = None
         self._tier = np.full(ground.world.scenario.fleet.clients, -1, np.int8)
 
@@ -76,28 +78,36 @@ class Tiered:
         busy = {int(client) for run in self._running.values() for client in run.cohort.clients}
         wanted = turn.phase.config.participation.cohort_clients
 
-        def among(clients: IntArray) -> BoolArray:
-            own: BoolArray = self._tiers(turn, clients) == tier
-            return own
+        cohort = self.ground.ask(turn, model, state, now_s, wanted, tier, among=self._among(turn, tier), busy=busy)
+        return self._run(turn, cohort, now_s, tier)
 
-        cohort = self.ground.ask(turn, model, state, now_s, wanted, tier, among=among, busy=busy)
-        return self._run(turn, cohort, now_s)
-
-    def _run(self, turn: Turn, cohort: Cohort, now_s: float) -> Running:
+    def _run(self, turn: Turn, cohort: Cohort, now_s: float, tier: int) -> Running:
         if len(cohort):
             return Running(cohort, played(self.ground, turn, cohort, now_s), turn.round, now_s)
-        return Running(cohort, empty(cohort, now_s, self.ground.waits(turn, now_s)), turn.round, now_s)
+        closed_s = self.ground.waits(turn, now_s, self._among(turn, tier))
+        return Running(cohort, empty(cohort, now_s, closed_s), turn.round, now_s)
+
+    def _among(self, turn: Turn, tier: int) -> Able:
+        def own(clients: IntArray) -> BoolArray:
+            mask: BoolArray = self._tiers(turn, clients) == tier
+            return mask
+
+        return own
 
     def _tiers(self, turn: Turn, clients: IntArray) -> IntArray:
-        """Tier of each of these clients, 0 being the fastest."""
-        if self._bounds_s is None:
-            total, draw = len(self._tier), rng.stream(self.ground.world.scenario.seed, "tiers", turn.phase.name)
-            some = np.sort(draw.choice(total, min(SURVEYED, total), replace=False))
-            shares = np.arange(1, self.how.tiers) / self.how.tiers
-            self._bounds_s = np.quantile(self._whole_s(turn, some), shares)
+        """Tier of each of these clients, 0 being the fastest; among equally fast ones random numbers decide."""
+        seed, total = self.ground.world.scenario.seed, len(self._tier)
+        ties = rng.field(seed, "tiers", "ties", turn.phase.name)
+        if self._bounds is None:
+            draw, count = rng.stream(seed, "tiers", turn.phase.name), min(SURVEYED, total)
+            some = np.sort(draw.choice(total, count, replace=False))
+            known = sorted(zip(self._whole_s(turn, some).tolist(), ties.at(some)[0].tolist(), strict=True))
+            self._bounds = [known[-(-tier * count // self.how.tiers) - 1] for tier in range(1, self.how.tiers)]
         new = clients[self._tier[clients] < 0]
         if len(new):
-            self._tier[new] = np.searchsorted(self._bounds_s, self._whole_s(turn, new))
+            whole_s, tie = self._whole_s(turn, new), ties.at(new)[0]
+            above = [(whole_s > last_s) | ((whole_s == last_s) & (tie > last)) for last_s, last in self._bounds]
+            self._tier[new] = np.sum(above, axis=0)
         return self._tier[clients].astype(np.int64)
 
     def _whole_s(self, turn: Turn, clients: IntArray) -> FloatArray:
@@ -110,15 +120,14 @@ class Tiered:
 
     def _judged(self, turn: Turn, run: Running) -> Trips:
         """Trips whose updates are too old, or have nothing for the present stage, are unused."""
-        rows = range(len(run.cohort))
-        fits = turn.at(run.started).stage_index == turn.stage_index or (
-            self.how.older_stage == "map" and any(run.cohort.sent(turn, row) for row in rows)
-        )
         late = self.how.max_staleness is not None and turn.round - run.started > self.how.max_staleness
-        if fits and not late:
+        same = turn.at(run.started).stage_index == turn.stage_index
+        if same and not late:
             return run.trips
-        back = run.trips.having(Outcome.completed)
-        outcome = np.where(back, Outcome.unused.code, run.trips.outcome).astype(np.int8)
+        mapped = not late and self.how.older_stage == "map"
+        fits = np.array([mapped and bool(run.cohort.sent(turn, row)) for row in range(len(run.cohort))], np.bool_)
+        lost = run.trips.having(Outcome.completed) & ~fits
+        outcome = np.where(lost, Outcome.unused.code, run.trips.outcome).astype(np.int8)
         return replace(run.trips, outcome=outcome)
 
     def _recalled(self, turn: Turn, run: Running, now_s: float) -> Trips:
@@ -159,7 +168,7 @@ class Tiered:
             before, model = turn.at(started), state.older[started]
             there = clients != _NOBODY
             cohort = self.ground.cohorts.price(before, clients[there], model, state.pools, flights.fault[own][there])
-            self._running[tier] = self._run(before, cohort, float(flights.start_s[own[0]]))
+            self._running[tier] = self._run(before, cohort, float(flights.start_s[own[0]]), tier)
 
 
 def _members(cohort: Cohort) -> list[tuple[int, int]]:

@@ -114,8 +114,11 @@ class Participation(Config):
             yield Problem(("over_selection",), "is not used where `cohorts` are given: list the larger cohorts there")
         if self.cohorts is not None and self.selection != Uniform():
             yield Problem(("selection",), "is not used where `cohorts` are given")
-        if isinstance(self.selection, PowerOfChoice) and self.selection.candidates < self.cohort_clients:
-            few = f"is {self.selection.candidates}, the cohort is {self.cohort_clients}: draw at least as many"
+        overlapping = isinstance(self.policy, Buffered | Asynchronous)
+        asked = self.most_clients if overlapping else self.cohort_clients
+        if isinstance(self.selection, PowerOfChoice) and self.selection.candidates < asked:
+            what = "policy.concurrency" if overlapping else "the cohort"
+            few = f"is {self.selection.candidates}, {what} is {asked}: draw at least as many"
             yield Problem(("selection", "candidates"), few)
 
     def _policy_problems(self) -> Iterator[Problem]:

@@ -258,7 +258,7 @@ STAGES = Table(
         _PHASE,
         _STAGE,
         _count("plan", "index", "plan within the stage, from 0"),
-        _count("first_round", "index", "its first round over the whole method"),
+        _count("first_round", "index", "the first of its rounds in which anybody took part, over the whole method"),
         _count("rounds", "round", "rounds planned for it"),
         _text("trained", "what it trains"),
         _count("depth", "layer", "layers of the local model"),

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedsim.clock import OUTCOMES, Outcome, Trips, durations, energy, play
+from fedsim.clock.transfers import ServerLink
 from fedsim.cost.price import Prices
 from fedsim.fleet import Fleet
 from tests.clock.cohorts import fleet, prices
@@ -310,3 +311,18 @@ def test_when_the_round_starts_changes_nothing_but_the_clock(
     for field in fields(Trips):
         if field.name not in {"start_s", "end_s", "opened_s", "closed_s"}:
             assert np.array_equal(getattr(early, field.name), getattr(later, field.name))
+
+
+# --- over the server's own link -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("down", [None, 64.0])
+@pytest.mark.parametrize("up", [None, 64.0])
+def test_who_never_starts_sends_and_receives_nothing(down: float | None, up: float | None) -> None:
+    price = prices(2, 80, 40, 8, memory_bytes=[1, 101])
+    link = ServerLink(down, up)
+    trips = play(price, fleet([2.0, 2.0], 16.0, 16.0, 0.5), 2, None, 0.0, link=link, gone_s=np.array([np.inf, 3.0]))
+    assert outcomes(trips) == ["completed", "out_of_memory"]
+    for name in (*SPENT, *TIMES, "energy_j"):
+        assert getattr(trips, name)[1] == 0
+        assert getattr(trips, name)[0] > 0 or name == "flops_backward"

@@ -10,12 +10,12 @@ import pytest
 import fedsim
 from fedsim import Run
 from tests import runs
-from tests.policies.worlds import SOME
+from tests.policies.worlds import KINDS
 from tests.runs import CLIENTS, small
 
 METHODS: Mapping[str, Mapping[str, Any]] = {
     "uniform": {"kind": "fedavg", "weighting": "uniform"},
-    **{name: SOME[name] for name in ("kept", "fedbt", "adam")},
+    **{name: KINDS[name] for name in ("kept", "fedbt", "adam")},
 }
 pytestmark = pytest.mark.slow
 EVERYBODY = {"clients_per_round": CLIENTS}

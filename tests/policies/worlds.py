@@ -1,8 +1,14 @@
 """Small scenarios in which the server does not wait for a whole cohort."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+import fedsim
+from fedsim import Run
+from tests import runs
 from tests.runs import METHODS, small
 
 POLICIES: dict[str, dict[str, Any]] = {
@@ -16,10 +22,21 @@ POLICIES: dict[str, dict[str, Any]] = {
 }
 """A participation of each kind."""
 
-SOME = {name: METHODS[name] for name in ("kept", "fedbt", "split")} | {
+KINDS: dict[str, dict[str, Any]] = METHODS | {
     "adam": {"kind": "fedopt", "server": {"kind": "fedadam", "learning_rate": 0.01}},
+    "progfed": {},
 }
-"""Methods with state on clients, with drawn layers and stages, with codecs, and with a server that has an optimizer."""
+SOME: dict[str, dict[str, dict[str, Any]]] = {
+    policy: {name: KINDS[name] for name in names}
+    for policy, names in {
+        "buffered": ("split", "adam"),
+        "asynchronous": ("kept", "progfed"),
+        "tiered": ("progfed",),
+        "synchronous": ("fedbt",),
+    }.items()
+}
+"""Methods with state on clients, with drawn layers, with layers that stages fill anew, with codecs, and with a server
+that has an optimizer."""
 
 PRESENCE: dict[str, Any] = {
     "fleet__availability": {
@@ -34,11 +51,11 @@ PRESENCE: dict[str, Any] = {
 """Devices that come and go, vanish, and are slow at times."""
 
 
-def playing(policy: str, methods: Mapping[str, Mapping[str, Any]] = SOME, **changes: Any) -> dict[str, Any]:
+def playing(policy: str, methods: Mapping[str, Mapping[str, Any]] | None = None, **changes: Any) -> dict[str, Any]:
     """The small scenario under a policy, with a few more rounds."""
     part = POLICIES[policy]
     return small(
-        methods,
+        SOME[policy] if methods is None else methods,
         **{
             "phases__further_pretrain__rounds": 4,
             "phases__further_pretrain__participation": part,
@@ -47,3 +64,54 @@ def playing(policy: str, methods: Mapping[str, Mapping[str, Any]] = SOME, **chan
             **changes,
         },
     )
+
+
+def priced(participation: Mapping[str, Any], rounds: int = 20, **changes: Any) -> dict[str, Any]:
+    """One phase of declared data for price mode, on the devices of `fleet.csv`."""
+    raw: dict[str, Any] = {
+        "name": "priced",
+        "seed": 5,
+        "data": {"corpus": {"kind": "declared", "tokens": 16, "samples_per_client": 6}, "max_tokens": 16},
+        "model": {
+            "vocabulary": 50,
+            "hidden": 16,
+            "layers": 2,
+            "heads": 2,
+            "feed_forward": 32,
+            "max_positions": 16,
+        },
+        "fleet": {"clients": 8, "source": {"kind": "file", "path": "fleet.csv"}},
+        "phases": {"further_pretrain": {"rounds": rounds, "participation": dict(participation)}, "evaluate": None},
+        "methods": {"fedavg": None},
+    }
+    return changed(raw, **changes)
+
+
+def changed(raw: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """As `tests.runs.small` changes its scenario."""
+    for path, value in changes.items():
+        *parents, last = path.split("__")
+        here = raw
+        for name in parents:
+            here = here.setdefault(name, {})
+        here[last] = value
+    return raw
+
+
+def devices(folder: Path, seconds: Sequence[float], **columns: Sequence[float] | float) -> Path:
+    """Write `fleet.csv`: devices that compute for so many seconds a trip; transfers take next to no time."""
+    speeds = [FLOPS / s for s in seconds]
+    rest = {"memory_bytes": 10**9, "downlink_bits_per_s": 1e12, "uplink_bits_per_s": 1e12, "latency_s": 0.0}
+    table = pd.DataFrame({"flops_per_s": speeds, **rest, "compute_power_w": 1.0, "radio_power_w": 1.0} | columns)
+    table.to_csv(folder / "fleet.csv", index=False)
+    return folder
+
+
+FLOPS = 3_025_152
+"""What a trip of `priced` takes."""
+
+
+def played(raw: Mapping[str, Any], base: Path, out: Path) -> Run:
+    """The run in price mode."""
+    runs.run(raw, base, out, None)
+    return fedsim.read_run(out)

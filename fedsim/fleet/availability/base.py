@@ -1,5 +1,6 @@
 """What availability is: a function of device and time, which may be asked in any order and always says the same."""
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -64,6 +65,33 @@ def next_s(availability: Availability, clients: int, now_s: float, wanted: int =
         if len(soonest) == wanted and soonest[-1] == 0:
             break
     return now_s + float(soonest[-1]) if len(soonest) == wanted else np.inf
+
+
+def next_change_s(
+    availability: Availability,
+    clients: int,
+    now_s: float,
+    among: Callable[[IntArray], BoolArray] | None = None,
+) -> float:
+    """When the next device comes that is away at `now_s`; if none of those comes, when the first of the others leaves.
+
+    Args:
+        availability: Of the fleet.
+        clients: Number of devices in it.
+        now_s: From when on.
+        among: Which devices are looked at; None: all.
+
+    Returns:
+        A time after `now_s`; infinite where nothing ever changes.
+    """
+    comes_s, leaves_s = np.inf, np.inf
+    for start in range(0, clients, _CHUNK):
+        some = np.arange(start, min(start + _CHUNK, clients))
+        some = some if among is None else some[among(some)]
+        there = availability.at(some, now_s)
+        comes_s = min(comes_s, availability.after(some[~there], now_s).min(initial=np.inf))
+        leaves_s = min(leaves_s, availability.until(some[there], now_s).min(initial=np.inf))
+    return now_s + float(comes_s if comes_s < np.inf else leaves_s)
 
 
 def span_s(now_s: FloatArray, then_s: FloatArray) -> FloatArray:
