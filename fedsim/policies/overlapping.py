@@ -117,10 +117,10 @@ class Overlapping:
             enough = self._fill(opening, now_s)
             if self._air:
                 now_s = max(now_s, self._air[0].end_s)
-            elif enough and len(opening.tried) < self.ground.recruiter.clients:
-                now_s = self.ground.waits(turn, now_s, opening.untried)
-            else:
+            elif opening.landed and not (enough and self.ground.recruiter.next_s(now_s, opening.untried) < np.inf):
                 break
+            else:
+                now_s = self.ground.waits(turn, now_s, opening.untried)
             if not counted and len(opening.landed) >= PATIENCE * self.how.concurrency:
                 break
         if turn.round == turn.phase.last_round:

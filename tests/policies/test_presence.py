@@ -26,11 +26,11 @@ PARTS: dict[str, dict[str, Any]] = {
 PERIOD_S = 50.0
 
 
-def recorded(folder: Path, there: Sequence[tuple[int, float, float]]) -> dict[str, Any]:
+def recorded(folder: Path, there: Sequence[tuple[int, float, float]], name: str = "there.csv") -> dict[str, Any]:
     """Availability of these intervals: client, start, end."""
     lines = [f"{client},{start},{end}" for client, start, end in there]
-    (folder / "there.csv").write_text("\n".join(["client,start_s,end_s", *lines]) + "\n")
-    return {"kind": "intervals", "path": "there.csv", "period_s": PERIOD_S}
+    (folder / name).write_text("\n".join(["client,start_s,end_s", *lines]) + "\n")
+    return {"kind": "intervals", "path": name, "period_s": PERIOD_S}
 
 
 def until(there: Sequence[tuple[int, float, float]], client: int, now_s: float) -> float:
@@ -138,12 +138,23 @@ def test_nobody_is_ever_there(tmp_path: Path) -> None:
     there = recorded(tmp_path, [(0, 20.0, 40.0)])
     raw = priced({"clients_per_round": 2}, fleet__availability={
         "kind": "all_of",
-        "conditions": {"one": there, "other": {**there, "path": "late.csv"}},
+        "conditions": {"one": there, "other": recorded(tmp_path, [(0, 41.0, 42.0)], "late.csv")},
     })  # fmt: skip
-    (tmp_path / "late.csv").write_text("client,start_s,end_s\n0,41,42\n")
     with pytest.raises(UserError, match="never lets more than 0 devices take part") as error:
         runs.run(raw, tmp_path, tmp_path / "run", None)
     assert error.value.key == "phases.further_pretrain.participation.clients_per_round"
+
+
+def test_a_step_is_made_without_those_who_never_come(tmp_path: Path) -> None:
+    devices(tmp_path, [1.0, 2.0, 3.0, 40.0] + [1.0] * 4)
+    there = recorded(tmp_path, [(client, 0.0, 30.0 if client < 4 else 1.0) for client in range(8)])
+    late = recorded(tmp_path, [(client, 1.0 if client > 3 else 0.0, 31.0) for client in range(8)], "late.csv")
+    part = {"clients_per_round": 4, "policy": {"kind": "buffered", "concurrency": 4}}
+    both = {"kind": "all_of", "conditions": {"one": there, "other": late}}
+    rounds = played(priced(part, rounds=2, fleet__availability=both), tmp_path, tmp_path / "run").rounds
+    assert rounds.completed.tolist() == [3, 3]
+    assert rounds.dropped.tolist() == [1, 1]
+    assert rounds.end_s.tolist() == [30.0, 80.0]
 
 
 def test_a_tier_that_waits_for_its_clients_leaves_the_others_alone(tmp_path: Path) -> None:
