@@ -26,10 +26,10 @@ demo: $(READY) ## Run the quickstart scenario
 	$(BIN)/python -m fedsim scenario quickstart
 
 test: lint ## Lint, types and all tests
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
 
 test-fast: $(READY) ## The tests that take a few seconds each at most
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 lint: $(READY) ## Style and types
 	$(BIN)/ruff check

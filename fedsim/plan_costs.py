@@ -14,15 +14,14 @@ from fedsim.engine.base import Engine
 from fedsim.engine.tasks import Measured, MeasureTask
 from fedsim.errors import UserError
 from fedsim.fleet.devices import Fleet
+from fedsim.known_memory import KnownMemory, Wanted
 from fedsim.methods.assign import Sized
 from fedsim.model.architecture import LocalShape
 from fedsim.observe.observer import Observer
 from fedsim.phases import Phase, Prepared
 from fedsim.plan import Plan
 from fedsim.rounds import Turn
-from fedsim.scenario.phases import Optimizer
-
-Wanted = tuple[LocalShape, Optimizer]
+from fedsim.world import cache_folder
 
 
 @dataclass(frozen=True)
@@ -30,7 +29,7 @@ class PlanCosts:
     """Costs by shape and by the phase, whose optimizer needs memory."""
 
     memory: dict[Wanted, Polynomial]
-    engine: Engine | None = None
+    engine: Engine | None
     """Measures shapes that nobody could know of; None: measured here."""
 
     def of(self, turn: Turn, plan: Plan, shape: LocalShape) -> PlanCost:
@@ -56,7 +55,10 @@ class PlanCosts:
 
 
 def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Observer) -> PlanCosts:
-    """Measure the memory of every plan's shape; on the hosts where there are any, so that the driver needs no torch."""
+    """Measure the memory of every plan's shape; on the hosts where there are any, so that the driver needs no torch.
+
+    What was measured before is in the cache folder.
+    """
     wanted = list(
         dict.fromkeys(
             (shape, phase.config.local.optimizer)
@@ -66,8 +68,14 @@ def measure(prepared: Sequence[Prepared], engine: Engine | None, observer: Obser
         )
         | dict.fromkeys((lesson.shape, lesson.config.optimizer) for item in prepared for lesson in item.lessons)
     )
-    with observer.task("measuring the memory that training needs", len(wanted)) as advance:
-        return PlanCosts(_measured(wanted, engine, advance), engine)
+    known = KnownMemory(cache_folder())
+    memory = known.find(wanted)
+    if missing := [one for one in wanted if one not in memory]:
+        with observer.task("measuring the memory that training needs", len(missing)) as advance:
+            measured = _measured(missing, engine, advance)
+        known.keep(measured)
+        memory |= measured
+    return PlanCosts(memory, engine)
 
 
 def _measured(

@@ -187,8 +187,6 @@ def check(scenario: Scenario, base: Path) -> None:
         UserError: a file that the scenario names is not there, the fleet cannot be used, or nothing can be cached.
     """
     _devices(scenario, base)
-    if isinstance(scenario.data.corpus, DeclaredCorpus):
-        return
     cache = cache_folder()
     try:
         cache.mkdir(parents=True, exist_ok=True)
