@@ -49,11 +49,6 @@ class Table:
         """The Arrow schema of its rows."""
         return pa.schema([pa.field(c.name, _TYPES[c.type], nullable=c.nullable) for c in self.columns])
 
-    @property
-    def strings(self) -> list[str]:
-        """Names of the columns that hold text."""
-        return [column.name for column in self.columns if column.type == "string"]
-
     def conform(self, rows: Mapping[str, Any] | pa.Table) -> pa.Table:
         """Rows as an Arrow table of exactly this schema.
 
@@ -64,26 +59,36 @@ class Table:
         Raises:
             FedsimError: A column is missing, unknown, of another length, of another type, or has nulls it may not have.
         """
-        given = {name: rows[name] for name in (rows.column_names if isinstance(rows, pa.Table) else rows)}
-        for name in given.keys() - set(self.schema.names):
+        given = dict(zip(rows.column_names, rows.columns, strict=True)) if isinstance(rows, pa.Table) else rows
+        for name in given.keys() - self._types.keys():
             raise FedsimError(f"trace table {self.name} has no column {name!r}: {choose(name, self.schema.names)}")
-        lengths = {name: len(value) for name, value in given.items() if not _is_scalar(value)}
-        count = next(iter(lengths.values()), 1)
-        columns = []
-        for column in self.columns:
-            where = f"column {column.name} of trace table {self.name}"
-            if column.name not in given:
-                raise FedsimError(f"{where} is missing")
-            if lengths.get(column.name, count) != count:
-                raise FedsimError(f"{where} has {lengths[column.name]} rows, another has {count}")
+        count = next((len(value) for value in given.values() if not _is_scalar(value)), 1)
+        return pa.Table.from_arrays(
+            [self._conform(column, given, count) for column in self.columns], schema=self.schema
+        )
+
+    @property
+    def strings(self) -> list[str]:
+        """Names of the columns that hold text."""
+        return [column.name for column in self.columns if column.type == "string"]
+
+    @cached_property
+    def _types(self) -> dict[str, pa.DataType]:
+        return {column.name: _TYPES[column.type] for column in self.columns}
+
+    def _conform(self, column: Column, given: Mapping[str, Any], count: int) -> pa.Array | pa.ChunkedArray:
+        """One column of so many rows."""
+        fault = "is missing"
+        if column.name in given:
             try:
-                array = _array(given[column.name], _TYPES[column.type], count)
+                array = _array(given[column.name], self._types[column.name], count)
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                raise FedsimError(f"{where} cannot hold this as {column.type}: {error}") from error
-            if array.null_count and not column.nullable:
-                raise FedsimError(f"{where} may not be null")
-            columns.append(array)
-        return pa.Table.from_arrays(columns, schema=self.schema)
+                fault = f"cannot hold this as {column.type}: {error}"
+            else:
+                if len(array) == count and (column.nullable or not array.null_count):
+                    return array
+                fault = "may not be null" if len(array) == count else f"has {len(array)} rows, another has {count}"
+        raise FedsimError(f"column {column.name} of trace table {self.name} {fault}")
 
 
 def _is_scalar(value: Any) -> bool:
@@ -91,11 +96,17 @@ def _is_scalar(value: Any) -> bool:
 
 
 def _array(value: Any, type_: pa.DataType, count: int) -> pa.Array | pa.ChunkedArray:
-    if _is_scalar(value):
+    if isinstance(value, np.ndarray):
+        array = pa.array(value, from_pandas=False)
+    elif _is_scalar(value):
         array = pa.repeat(value if isinstance(value, pa.Scalar) else pa.scalar(value), count)
     else:
         array = value if isinstance(value, (pa.Array, pa.ChunkedArray)) else pa.array(value, from_pandas=False)
-    if pa.types.is_dictionary(array.type):
+    if array.type == type_:
+        return array
+    if isinstance(array, pa.DictionaryArray):
+        array = array.dictionary_decode()
+    elif pa.types.is_dictionary(array.type):
         array = array.cast(array.type.value_type)
     if len(array) and array.type != pa.null() and _is_text(array.type) != _is_text(type_):
         # Arrow would read "3" as a number and write 3 as text.
