@@ -77,7 +77,7 @@ def fedsim(*arguments: str) -> None:
 
 def main(scenario: Path, folder: Path, seed: int, price: bool) -> None:
     if price:
-        Spacing.least_s, writer.PART_ROWS = 0.02, 9
+        Spacing.least_s, writer.PART_ROWS, writer.TOGETHER = 0.02, 9, 2
     report = os.dup(1)
     os.dup2(2, 1)
     with suppress(SystemExit):  # imports and measures, once for all children, what each of them would

@@ -6,22 +6,69 @@ that was stopped and resumed has the hash of one that was not.
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from fedsim.trace.schema import SCHEMA_VERSION, TABLES
+from fedsim.trace.schema import SCHEMA_VERSION, TABLES, Column
 
 HASHED = tuple(table for table in TABLES.values() if table.hashed)
 START = hashlib.sha256(f"fedsim trace {SCHEMA_VERSION}".encode()).hexdigest()
 """The hash of a trace without rounds."""
 
-Bytes = bytes | memoryview | np.typing.NDArray[Any]
+Values = npt.NDArray[Any]
 
-_HEADS = {table.name: [f"{column.name} {column.type}\n".encode() for column in table.columns] for table in HASHED}
-"""What comes before a column's values."""
+
+@dataclass(frozen=True)
+class _Canonical:
+    """A column's values as they are hashed, whatever its chunks and encodings, of many rounds at once."""
+
+    head: bytes
+    values: Values
+    """Little-endian numbers; of text, how many bytes each entry has."""
+    valid: Values | None
+    """Which entries are not null, where any may be."""
+    ends: Values | None
+    """Of text: where each entry starts in `text`, and where the last one ends."""
+    text: memoryview
+
+    @classmethod
+    def of(cls, column: Column, array: pa.Array) -> Self:
+        """From Arrow's own memory: rows begin at `array.offset` there."""
+        head, buffers, size = f"{column.name} {column.type}\n".encode(), array.buffers(), len(array)
+        valid = _bits(buffers[0], array) if column.nullable else None
+        if column.type == "string":
+            ends = np.frombuffer(buffers[1], np.int32, size + 1, 4 * array.offset)
+            return cls(head, np.diff(ends).astype("<i8"), valid, ends, memoryview(buffers[2] or b""))
+        if column.type == "bool":
+            return cls(head, _bits(buffers[1], array).astype("u1"), valid, None, memoryview(b""))
+        values = np.frombuffer(buffers[1], "<f8" if column.type == "float64" else "<i8", size, 8 * array.offset)
+        if valid is not None:
+            values = np.where(valid, values, values.dtype.type(0))
+        if column.type == "float64":
+            # Processors differ in the sign and payload of the NaN they make; it is the same result.
+            values = np.where(np.isnan(values), np.nan, values)
+        return cls(head, values, valid, None, memoryview(b""))
+
+    def pieces(self, start: int, stop: int) -> Iterator[bytes | memoryview | Values]:
+        """The bytes of some of its rows."""
+        yield self.head
+        if self.valid is not None:
+            yield np.packbits(self.valid[start:stop])
+        yield self.values[start:stop]
+        if self.ends is not None:
+            yield self.text[self.ends[start] : self.ends[stop]]
+
+
+def _bits(buffer: pa.Buffer | None, array: pa.Array) -> Values:
+    """Flags that Arrow keeps as bits; no buffer: all are set."""
+    if buffer is None:
+        return np.ones(len(array), np.bool_)
+    bits = np.unpackbits(np.frombuffer(buffer, np.uint8), bitorder="little")
+    return bits[array.offset : array.offset + len(array)].astype(np.bool_)
 
 
 def chain(previous: str, round_: int, rows: Mapping[str, pa.Table]) -> str:
@@ -32,37 +79,53 @@ def chain(previous: str, round_: int, rows: Mapping[str, pa.Table]) -> str:
         round_: Its number.
         rows: Its rows by table, of the tables' schemas, in the order added; a table may be missing when it has none.
     """
+    return _chain(previous, round_, _columns(rows), {name: (0, table.num_rows) for name, table in rows.items()})
+
+
+def chain_rounds(previous: str, first: int, last: int, rows: Mapping[str, pa.Table]) -> str:
+    """The hash after some more rounds.
+
+    Args:
+        previous: The hash before them.
+        first: Their first number.
+        last: Their last number.
+        rows: As for `chain`, of all of them.
+
+    Raises:
+        ValueError: A table has rows out of order or of other rounds; says which.
+    """
+    columns, cuts = _columns(rows), {}
+    for table in HASHED:
+        if table.name in columns:
+            of_round = columns[table.name][table.schema.names.index(table.round)].values
+            cuts[table.name] = np.searchsorted(of_round, np.arange(first, last + 2)).tolist()
+            if np.any(np.diff(of_round) < 0) or not first <= of_round[0] <= of_round[-1] <= last:
+                raise ValueError(f"{table.name} has rows out of order or of rounds it cannot have")
+    for index, round_ in enumerate(range(first, last + 1)):
+        previous = _chain(previous, round_, columns, {name: (cut[index], cut[index + 1]) for name, cut in cuts.items()})
+    return previous
+
+
+def _columns(rows: Mapping[str, pa.Table]) -> dict[str, list[_Canonical]]:
+    """Everything that is hashed of these tables, where they have rows."""
+    found = {}
+    for table in HASHED:
+        if table.name in rows and rows[table.name].num_rows:
+            arrays = [chunks.combine_chunks() for chunks in rows[table.name].columns]
+            found[table.name] = [_Canonical.of(*of) for of in zip(table.columns, arrays, strict=True)]
+    return found
+
+
+def _chain(
+    previous: str, round_: int, columns: Mapping[str, list[_Canonical]], spans: Mapping[str, tuple[int, int]]
+) -> str:
+    """The hash after a round whose rows are these spans of the columns."""
     pieces: list[Any] = [bytes.fromhex(previous), round_.to_bytes(8, "little", signed=True)]
     for table in HASHED:
-        content = rows.get(table.name)
-        count = 0 if content is None else content.num_rows
-        pieces.append(f"{table.name} {count}\n".encode())
-        if content is not None and count:
-            for column, head, chunks in zip(table.columns, _HEADS[table.name], content.columns, strict=True):
-                pieces.append(head)
-                array = chunks.chunk(0) if chunks.num_chunks == 1 else chunks.combine_chunks()
-                pieces += _canonical(array, column.nullable)
+        start, stop = spans.get(table.name, (0, 0))
+        pieces.append(f"{table.name} {stop - start}\n".encode())
+        if stop > start:
+            for column in columns[table.name]:
+                pieces += column.pieces(start, stop)
     # at once: a round is many short pieces
     return hashlib.sha256(b"".join(pieces)).hexdigest()
-
-
-def _canonical(array: pa.Array, nullable: bool) -> Iterator[Bytes]:
-    """A column's values, whatever its chunks and encodings."""
-    if nullable:
-        yield np.packbits(array.is_valid().to_numpy(zero_copy_only=False))
-    text = pa.types.is_string(array.type)
-    if array.null_count:
-        array = pc.fill_null(array, "" if text else pa.scalar(0).cast(array.type))
-    if text:
-        _, offsets, data = array.buffers()
-        ends = np.frombuffer(offsets, np.int32, len(array) + 1, 4 * array.offset)
-        yield np.diff(ends).astype("<i8")
-        yield memoryview(data)[ends[0] : ends[-1]] if data else b""
-        return
-    values = array.to_numpy(zero_copy_only=False)
-    if values.dtype.kind == "f":
-        # Processors differ in the sign and payload of the NaN they make; it is the same result.
-        lost = np.isnan(values)
-        yield np.ascontiguousarray(np.where(lost, np.nan, values) if lost.any() else values, "<f8")
-    else:
-        yield np.ascontiguousarray(values, "u1" if values.dtype.kind == "b" else "<i8")

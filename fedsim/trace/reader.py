@@ -7,13 +7,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from fedsim.errors import UserError, choose
-from fedsim.trace.digest import HASHED, START, chain
+from fedsim.trace.digest import HASHED, START, chain_rounds
 from fedsim.trace.manifest import Flush, Manifest, Part, trace_folder
 from fedsim.trace.schema import TABLES, Table
 
@@ -213,15 +212,8 @@ def _chained(digest: str, folder: Path, flush: Flush) -> str:
         UserError: a file has rows of rounds that it cannot have.
     """
     assert flush.rounds is not None
-    first, last = flush.rounds
-    content, cuts = {}, {}
-    for table in HASHED:
-        rows = content[table.name] = _Selection(table.schema, table.name).read(folder, flush).combine_chunks()
-        of_round = rows.column(table.round).to_numpy()
-        cuts[table.name] = np.searchsorted(of_round, np.arange(first, last + 2))
-        if np.any(np.diff(of_round) < 0) or (len(of_round) and not first <= of_round[0] <= of_round[-1] <= last):
-            raise UserError(f"{table.name} has rows out of order or of rounds it cannot have", file=folder)
-    for index, round_ in enumerate(range(first, last + 1)):
-        spans = ((name, cut[index], cut[index + 1]) for name, cut in cuts.items())
-        digest = chain(digest, round_, {name: content[name].slice(at, end - at) for name, at, end in spans})
-    return digest
+    rows = {table.name: _Selection(table.schema, table.name).read(folder, flush) for table in HASHED}
+    try:
+        return chain_rounds(digest, *flush.rounds, rows)
+    except ValueError as error:
+        raise UserError(str(error), file=folder) from error

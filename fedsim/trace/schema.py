@@ -3,7 +3,7 @@
 A number whose unit is in its name (`upload_bytes`, `end_s`, `energy_j`) needs no look here; docs/trace.md lists all.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
@@ -71,6 +71,13 @@ class Table:
     def strings(self) -> list[str]:
         """Names of the columns that hold text."""
         return [column.name for column in self.columns if column.type == "string"]
+
+    def gather(self, chunks: Sequence[Mapping[str, Any]]) -> pa.Table:
+        """What was given in several times as one table; see `conform`. Single rows become columns first."""
+        names = self.schema.names
+        if all(chunk.keys() == self._types.keys() and all(map(_is_scalar, chunk.values())) for chunk in chunks):
+            return self.conform({name: [chunk[name] for chunk in chunks] for name in names})
+        return pa.concat_tables([self.conform(chunk) for chunk in chunks])
 
     @cached_property
     def _types(self) -> dict[str, pa.DataType]:

@@ -13,16 +13,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from fedsim.errors import FedsimError, choose
 from fedsim.store import atomic
-from fedsim.trace.digest import HASHED, chain
+from fedsim.trace.digest import HASHED, chain_rounds
 from fedsim.trace.manifest import NAME, Flush, Manifest, Part, trace_folder
 from fedsim.trace.schema import SCHEMA_VERSION, TABLES, VERSION_KEY
 
 PART_ROWS, PART_ROUNDS = 2**17, 2**11
 """Trips, or rounds, that make a part that is written without being asked for."""
+TOGETHER = 32
+"""Rounds that are checked and hashed at once: what is done for each of many columns is quicker done in a row."""
+
+Rows = dict[str, Any]
 
 
 @dataclass
@@ -59,7 +64,9 @@ class TraceWriter:
         self._manifest = Manifest(method)
         self._digest = self._manifest.digest
         self._sealed: int | None = None
-        self._open: dict[str, list[pa.Table]] = {}
+        self._open: dict[str, list[Rows]] = {}
+        self._fresh: list[dict[str, list[Rows]]] = []
+        self._events: list[Rows] = []
         self._waiting = _Batch()
         self._writing: tuple[_Batch, Future[Manifest]] | None = None
         self._thread = ThreadPoolExecutor(1, f"trace of {method}")
@@ -67,20 +74,20 @@ class TraceWriter:
     @property
     def digest(self) -> str:
         """Hash over all sealed rounds, hexadecimal: the run's `trace_sha256` for this method."""
+        self._hash()
         return self._digest
 
     def add(self, table: str, rows: Mapping[str, Any] | pa.Table) -> None:
         """Add rows of the round that is going on; `Table.conform` says what rows may be. `method` is filled in here.
 
         Raises:
-            FedsimError: No such table, or the rows do not fit it.
+            FedsimError: No such table. Rows that do not fit it are found when their round is hashed.
         """
         if table not in TABLES:
             raise FedsimError(f"no trace table '{table}': {choose(table, TABLES)}")
-        columns = {name: rows[name] for name in (rows.column_names if isinstance(rows, pa.Table) else rows)}
-        content = TABLES[table].conform({**columns, "method": self.method})
-        target = self._open if TABLES[table].hashed else self._waiting.tables
-        target.setdefault(table, []).append(content)
+        given = dict(zip(rows.column_names, rows.columns, strict=True)) if isinstance(rows, pa.Table) else rows
+        target = self._open.setdefault(table, []) if TABLES[table].hashed else self._events
+        target.append({**given, "method": self.method})
 
     def seal(self, round_: int) -> None:
         """Close a round: its rows are hashed, and written in the background once there are many.
@@ -89,22 +96,37 @@ class TraceWriter:
             round_: One more than the round sealed before; the first is 0, or -1 for an evaluation before it.
 
         Raises:
-            FedsimError: Rounds out of order, or a row of another round was added; or as `flush` raises, for rounds that
-                were sealed before.
+            FedsimError: Rounds out of order, or a row of another round was added; rows that do not fit their table; or
+                as `flush` raises, for rounds that were sealed before.
         """
         if round_ not in ((-1, 0) if self._sealed is None else (self._sealed + 1,)):
             raise FedsimError(f"trace of {self.method}: round {round_} cannot follow round {self._sealed}")
-        rows = {name: pa.concat_tables(tables) for name, tables in self._open.items()}
-        for table in HASHED:
-            if table.name in rows and set(rows[table.name].column(table.round).unique().to_pylist()) - {round_}:
-                raise FedsimError(f"trace of {self.method}: {table.name} has rows that are not of round {round_}")
-        self._digest = chain(self._digest, round_, rows)
-        trips = rows["trips"].num_rows if "trips" in rows else 0
-        self._waiting.add(_Batch((round_, round_), {name: [content] for name, content in rows.items()}, trips))
-        self._open.clear()
+        for name, chunks in self._open.items():
+            if any(np.any(np.asarray(rows.get(TABLES[name].round, round_)) != round_) for rows in chunks):
+                raise FedsimError(f"trace of {self.method}: {name} has rows that are not of round {round_}")
+        self._fresh.append(self._open)
+        self._open = {}
         self._sealed = round_
-        if self._waiting.full:
-            self._start()
+        if len(self._fresh) >= TOGETHER:
+            self._hash()
+            if self._waiting.full:
+                self._start()
+
+    def _hash(self) -> None:
+        """Check and hash what was sealed since, and have it wait to be written."""
+        if self._events:
+            self._waiting.add(_Batch(None, {"events": [TABLES["events"].gather(self._events)]}))
+            self._events = []
+        if not self._fresh:
+            return
+        assert self._sealed is not None
+        rounds = self._sealed - len(self._fresh) + 1, self._sealed
+        given = {table.name: [rows for of in self._fresh for rows in of.get(table.name, ())] for table in HASHED}
+        content = {name: TABLES[name].gather(chunks) for name, chunks in given.items() if chunks}
+        self._digest = chain_rounds(self._digest, *rounds, content)
+        trips = content["trips"].num_rows if "trips" in content else 0
+        self._waiting.add(_Batch(rounds, {name: [rows] for name, rows in content.items()}, trips))
+        self._fresh = []
 
     def flush(self) -> None:
         """Write the sealed rounds, and events, that are not on disk yet: one part for each table that has rows.
@@ -113,6 +135,7 @@ class TraceWriter:
             FedsimError: The disk refused (what was flushed before is intact, and `flush` can be called again), or
                 there is a trace already that was not restored.
         """
+        self._hash()
         self._start()
         self._settle()
 
@@ -160,7 +183,7 @@ class TraceWriter:
         Raises:
             FedsimError: There are rounds that were not flushed: the checkpoint would count on rows that are lost.
         """
-        if self._waiting.rounds is not None or self._open or self._writing is not None:
+        if self._fresh or self._open or self._waiting.rounds is not None or self._writing is not None:
             raise FedsimError(f"trace of {self.method}: flush before the checkpoint")
         return {"flushes": len(self._manifest.flushes), "round": self._sealed, "trace_sha256": self._digest}
 
@@ -191,8 +214,7 @@ class TraceWriter:
         self._manifest = manifest
         self._digest = manifest.digest
         self._sealed = manifest.rounds[-1] if manifest.rounds else None
-        self._open.clear()
-        self._waiting = _Batch()
+        self._open, self._fresh, self._events, self._waiting = {}, [], [], _Batch()
         return notes
 
     def _remove_unlisted(self, manifest: Manifest) -> tuple[str, ...]:

@@ -298,6 +298,7 @@ def rounds(folder: Path) -> list[list[int]]:
 def test_many_rows_are_written_before_anybody_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = whole(8)
     monkeypatch.setattr(module, "PART_ROWS", 7)
+    monkeypatch.setattr(module, "TOGETHER", 1)
     writer = TraceWriter(tmp_path, "m")
     for round_ in range(8):
         play(writer, round_)
@@ -313,6 +314,7 @@ def test_many_rows_are_written_before_anybody_asks(tmp_path: Path, monkeypatch: 
 
 def test_many_short_rounds_are_written_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "PART_ROUNDS", 4)
+    monkeypatch.setattr(module, "TOGETHER", 2)
     writer = TraceWriter(tmp_path, "m")
     for round_ in range(8):
         writer.seal(round_)
@@ -323,6 +325,7 @@ def test_many_short_rounds_are_written_too(tmp_path: Path, monkeypatch: pytest.M
 def test_memory_is_bounded_by_two_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that is written, and one that grows meanwhile."""
     monkeypatch.setattr(module, "PART_ROWS", 2_000)
+    monkeypatch.setattr(module, "TOGETHER", 1)
     rows = {round_: TABLES["trips"].conform({**some_rows("trips", 0, 1_000), "round": round_}) for round_ in range(40)}
     writer = TraceWriter(tmp_path, "m")
     held = []
@@ -337,6 +340,7 @@ def test_memory_is_bounded_by_two_parts(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_a_thread_could_not_write_is_written_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = whole(5)
     monkeypatch.setattr(module, "PART_ROWS", 7)
+    monkeypatch.setattr(module, "TOGETHER", 1)
 
     def full(handle: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
