@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ from fedsim.model.architecture import Architecture, Decoder, Head
 from fedsim.model.pretrained import find, read_architecture
 from fedsim.observe.observer import Observer
 from fedsim.scenario.base import dotted
+from fedsim.scenario.corpus import Spread
 from fedsim.scenario.data import DeclaredCorpus, FileCorpus
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import CurriculumStep, Finetune, FurtherPretrain
@@ -61,9 +63,19 @@ class World:
         """Samples of every client, [clients]."""
         if self.shards is not None:
             return self.shards.sizes
-        corpus = self.scenario.data.corpus
+        return self._declared
+
+    @cached_property
+    def _declared(self) -> IntArray:
+        """Samples of every client of declared data, [clients]."""
+        corpus, clients = self.scenario.data.corpus, self.scenario.fleet.clients
         assert isinstance(corpus, DeclaredCorpus)
-        return np.broadcast_to(np.asarray(corpus.samples_per_client, np.int64), self.scenario.fleet.clients)
+        sizes = corpus.samples_per_client
+        if not isinstance(sizes, Spread):
+            return np.broadcast_to(np.asarray(sizes, np.int64), clients)
+        numbers = rng.stream(self.scenario.seed, "declared").standard_normal(clients)
+        drawn = np.floor(sizes.median * np.exp(sizes.sigma * numbers) + 0.5)
+        return np.clip(drawn, 1, sizes.most).astype(np.int64)
 
     def samples(self, client: int, step: CurriculumStep | None = None) -> IntArray:
         """The client's samples that count; for declared data, as many numbers as it has samples."""

@@ -1,7 +1,7 @@
 """Whose sample is it: dealing the training samples to clients.
 
 Every training sample belongs to at most one client, and to exactly one unless a cap or a choice of natural
-clients leaves it out.
+clients leaves it out. For fleets larger than the corpus there is `fedsim.data.repeated`.
 """
 
 from collections.abc import Mapping
@@ -9,9 +9,17 @@ from collections.abc import Mapping
 import numpy as np
 
 from fedsim import rng
+from fedsim.data import repeated
 from fedsim.data.shards import Codes, Counts, Floats, Shards, describe, offsets
 from fedsim.errors import UserError, choose
-from fedsim.scenario.data import DirichletPartition, IidPartition, NaturalPartition, Partition, QuantityPartition
+from fedsim.scenario.data import (
+    DirichletPartition,
+    IidPartition,
+    NaturalPartition,
+    Partition,
+    QuantityPartition,
+    RepeatedPartition,
+)
 
 __all__ = ["Shards", "describe", "partition"]
 
@@ -49,6 +57,8 @@ def partition(
             key="data.max_samples_per_client",
         )
     draw = rng.stream(seed, "partition", spec.kind)
+    if isinstance(spec, RepeatedPartition):
+        return repeated.deal(spec, samples, n_clients, max_samples, draw)
     if isinstance(spec, NaturalPartition):
         owner = _natural(spec, samples, client, clients, n_clients, draw)
     else:
@@ -112,12 +122,14 @@ def _check_enough(n_samples: int, n_clients: int, minimum: int) -> None:
         return
     remedies = []
     if n_samples // minimum:
-        remedies.append(f"fleet.clients to {n_samples // minimum}")
+        remedies.append(f"lower fleet.clients to {n_samples // minimum}")
     if n_samples // n_clients:
-        remedies.append(f"min_samples to {n_samples // n_clients}")
+        remedies.append(f"lower min_samples to {n_samples // n_clients}")
+    if n_samples >= minimum:
+        remedies.append("share samples between clients (kind: repeated)")
     raise UserError(
         f"{n_samples} training samples cannot give {n_clients} clients {minimum} each: "
-        + (f"lower {' or '.join(remedies)}" if remedies else "a larger corpus is needed"),
+        + (", or ".join(remedies) if remedies else "a larger corpus is needed"),
         key="data.partition.min_samples",
     )
 

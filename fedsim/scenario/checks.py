@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from fedsim.methods.registry import kinds
 from fedsim.scenario.base import Key, Problem
-from fedsim.scenario.data import Data, DeclaredCorpus, QuantityPartition
+from fedsim.scenario.data import Data, DeclaredCorpus, QuantityPartition, RepeatedPartition
 from fedsim.scenario.model import Model
 from fedsim.scenario.phases import FederatedPhase, Finetune, Task
 
@@ -147,11 +147,13 @@ def _central_text(scenario: "Scenario") -> Iterator[Problem]:
 
 
 def _personal(scenario: "Scenario") -> Iterator[Problem]:
-    evaluate = scenario.phases.evaluate
-    if evaluate is not None and evaluate.personal is not None and isinstance(scenario.data.corpus, DeclaredCorpus):
-        yield Problem(
-            ("phases", "evaluate", "personal"), "declared data has no samples to test on: remove this section"
-        )
+    evaluate, key = scenario.phases.evaluate, ("phases", "evaluate", "personal")
+    if evaluate is None or evaluate.personal is None:
+        return
+    if isinstance(scenario.data.corpus, DeclaredCorpus):
+        yield Problem(key, "declared data has no samples to test on: remove this section")
+    elif isinstance(scenario.data.partition, RepeatedPartition):
+        yield Problem(key, "clients share samples (data.partition), so that one trains on what another is tested on")
 
 
 def _faults(scenario: "Scenario") -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Strict, Tag
 
-from fedsim.scenario.base import Config, Count, Flag, Fraction, Problem, Text
+from fedsim.scenario.base import Config, Count, Flag, Fraction, Positive, Problem, Text
 
 DOCSTRING_LIBRARIES = (
     "stdlib",
@@ -152,7 +152,25 @@ class HubCorpus(Config):
             yield Problem(("labels",), f"'{name}' is listed twice")
 
 
-def _one_or_many(value: Any) -> str:
+class Spread(Config):
+    """Log-normal numbers of samples, at least one a client."""
+
+    median: Count
+    """Of the fleet."""
+    sigma: Positive
+    """Spread: the standard deviation of their logarithms."""
+    most: Count | None = None
+    """Larger numbers become this one; null: no limit."""
+
+    def problems(self) -> Iterator[Problem]:
+        """The median is not cut off."""
+        if self.most is not None and self.most < self.median:
+            yield Problem(("most",), f"is {self.most}, less than the median ({self.median})")
+
+
+def _sizes_kind(value: Any) -> str:
+    if isinstance(value, dict | Spread):
+        return "spread"
     return "many" if isinstance(value, list | tuple) else "one"
 
 
@@ -161,9 +179,10 @@ class DeclaredCorpus(Config):
 
     kind: Literal["declared"] = "declared"
     samples_per_client: Annotated[
-        Annotated[Count, Tag("one")] | Annotated[tuple[Count, ...], Tag("many")], Discriminator(_one_or_many)
+        Annotated[Count, Tag("one")] | Annotated[tuple[Count, ...], Tag("many")] | Annotated[Spread, Tag("spread")],
+        Discriminator(_sizes_kind),
     ]
-    """Samples of each client: one number for all, or one number a client."""
+    """Samples of each client: one number for all, one number a client, or drawn for each."""
     tokens: Annotated[int, Strict(), Field(ge=3)]
     """Tokens of every sample, special tokens included."""
     classes: Annotated[int, Strict(), Field(ge=2)] = 2

@@ -29,6 +29,7 @@ __all__ = [
     "NaturalPartition",
     "Partition",
     "QuantityPartition",
+    "RepeatedPartition",
     "Tokenizer",
 ]
 
@@ -100,8 +101,28 @@ class QuantityPartition(Config):
             yield Problem(("shares",), "give either `sigma` or `shares`, not both")
 
 
+class RepeatedPartition(Config):
+    """Fleets larger than the corpus: it is dealt again, in another order, whenever it has run out.
+
+    No client has a sample twice, several clients have the same ones, and every sample is as frequent as the others.
+    """
+
+    kind: Literal["repeated"] = "repeated"
+    samples: Count
+    """Samples of each client; with `sigma` their median."""
+    sigma: Positive | None = None
+    """Spread of log-normal shard sizes; null: all have the same."""
+    min_samples: Count = 1
+    """Every client gets at least this many samples."""
+
+    def problems(self) -> Iterator[Problem]:
+        """The median is no less than the least."""
+        if self.samples < self.min_samples:
+            yield Problem(("samples",), f"is {self.samples}, min_samples asks for at least {self.min_samples}")
+
+
 Partition = Annotated[
-    NaturalPartition | IidPartition | DirichletPartition | QuantityPartition,
+    NaturalPartition | IidPartition | DirichletPartition | QuantityPartition | RepeatedPartition,
     Field(discriminator="kind"),
 ]
 

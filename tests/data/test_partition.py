@@ -249,6 +249,7 @@ def test_natural_counts_training_samples_alone_and_skips_those_of_nobody() -> No
         (NaturalPartition(), 9, ["4 clients", "lower fleet.clients to 4"]),
         (NaturalPartition(min_samples=99), 9, ["0 clients", "the largest has 5"]),
         (IidPartition(min_samples=3), 5, ["13 training samples", "fleet.clients to 4", "min_samples to 2"]),
+        (IidPartition(), 50, ["lower fleet.clients to 13, or share samples between clients (kind: repeated)"]),
         (IidPartition(min_samples=20), 50, ["a larger corpus is needed"]),
         (DirichletPartition(alpha=1.0, label="tpoic"), 3, ["did you mean 'topic'"]),
         (QuantityPartition(shares=(1.0, 2.0)), 3, ["lists 2 clients", "fleet.clients is 3"]),

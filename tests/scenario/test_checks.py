@@ -30,7 +30,9 @@ ABOUT = PHASE % ("finetune", ", task: {label: topic}")
 RIGHT = [
     world(DECLARED, model=SIZES),
     world("{kind: declared, samples_per_client: [1, 2, 3], tokens: 128}", model=SIZES),
+    world("{kind: declared, samples_per_client: {median: 20, sigma: 1.0, most: 400}, tokens: 128}", model=SIZES),
     world("{kind: files, train: [a.jsonl], labels: [topic]}", phases=ABOUT),
+    world("{kind: files, train: [a.txt]}", "  partition: {kind: repeated, samples: 8, sigma: 0.5}\n", MLM),
     world("{kind: files, train: [a.conll], test: [b.conll], tags: disease}", phases=TOKENS),
     world("{kind: files, train: [a.parquet], tokenised: true}", phases=MLM),
     world("{kind: files, train: [a.dat, b.dat], format: csv}", "  partition: {kind: natural}\n", MLM),
@@ -41,6 +43,34 @@ RIGHT = [
 
 WRONG = [
     (world(DECLARED), 4, "model.vocabulary", "is required with declared data"),
+    (
+        world("{kind: declared, samples_per_client: {median: 20, sigma: 1.0, most: 4}, tokens: 9}", model=SIZES),
+        3,
+        "data.corpus.samples_per_client.most",
+        "is 4, less than the median (20)",
+    ),
+    (
+        world("{kind: declared, samples_per_client: {median: 20}, tokens: 9}", model=SIZES),
+        3,
+        "data.corpus.samples_per_client.sigma",
+        "is required",
+    ),
+    (
+        world(
+            "{kind: files, train: [a.txt]}",
+            "  partition: {kind: repeated, samples: 8}\n",
+            "phases: {further_pretrain: {rounds: 2, participation: {clients_per_round: 2}}, evaluate: {personal: {}}}",
+        ),
+        7,
+        "phases.evaluate.personal",
+        "clients share samples",
+    ),
+    (
+        world("{kind: files, train: [a.txt]}", "  partition: {kind: repeated, samples: 2, min_samples: 3}\n", MLM),
+        4,
+        "data.partition.samples",
+        "is 2, min_samples asks for at least 3",
+    ),
     (
         world("{kind: declared, samples_per_client: [1, 2], tokens: 9}", model=SIZES),
         3,
