@@ -51,6 +51,8 @@ def measure(clients: int, rounds: int, method: str, folder: Path) -> dict[str, f
     from fedsim.cohorts import Cohorts
     from fedsim.method_run import MethodRun
     from fedsim.observe.observer import Silent
+    from fedsim.policies.synchronous import Synchronous
+    from fedsim.recruiting import Recruiter
     from fedsim.scenario.load import load
     from fedsim.simulation import Request, simulate
     from fedsim.trace.writer import TraceWriter
@@ -58,9 +60,9 @@ def measure(clients: int, rounds: int, method: str, folder: Path) -> dict[str, f
     watch = Stopwatch()
     for owner, name, label in (
         (MethodRun, "run", "all rounds"),
-        (Cohorts, "pick", "pick"),
-        (Cohorts, "_option", "price"),
-        (MethodRun, "_play", "clock"),
+        (Recruiter, "ask", "cohort"),
+        (Cohorts, "price", "price"),
+        (Synchronous, "play", "play"),
         (Account, "trips", "rows of the trace"),
         (TraceWriter, "seal", "hash"),
         (Account, "checkpoint", "checkpoint"),
@@ -71,8 +73,8 @@ def measure(clients: int, rounds: int, method: str, folder: Path) -> dict[str, f
     start_s, began_s = time.perf_counter(), time.thread_time()
     simulate(Request(scenario, SCENARIO.parent, folder, (method,), price=True), None, Silent())
     wall_s, own_s, spent_s = time.perf_counter() - start_s, time.thread_time() - began_s, watch.spent_s
-    part_s = {label: spent_s[label] for label in ("price", "clock", "rows of the trace", "hash", "checkpoint")}
-    part_s["cohort"] = spent_s["pick"] - spent_s["price"]
+    part_s = {label: spent_s[label] for label in ("cohort", "price", "rows of the trace", "hash", "checkpoint")}
+    part_s["clock"] = spent_s["play"] - spent_s["price"] - spent_s["cohort"]
     part_s["rest"] = spent_s["all rounds"] - sum(part_s.values())
     part_s["parts of the trace"] = spent_s["parts of the trace"]
     trips = rounds * scenario.phases.federated[0].config.participation.cohort_clients
