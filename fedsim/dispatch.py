@@ -61,8 +61,8 @@ class Dispatch:
         """
         split = turn.stage.plans[0].split
         always = self.keep_optimizer or turn.phase.recipe.control
-        private = np.array([always or bool(cohort.planned_by(turn, i).private) for i in useful.tolist()], np.bool_)
-        own: IntArray = cohort.clients[useful[private]]
+        keep = [alike for plan, _, alike in cohort.alike(turn, useful) if always or plan.private]
+        own: IntArray = cohort.clients[np.concatenate([useful[:0], *keep])]
         if split is None or not split.shared:
             return own
         server = np.full(int(self.keep_optimizer and len(useful) > 0), CENTRAL)

@@ -1,6 +1,6 @@
 """What a round is made of: where it stands, who takes part, what training gave."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -146,6 +146,14 @@ class Cohort:
         """A member's plan, from the stage that it started in."""
         return turn.at(int(self.started[index])).stage.plans[int(self.plan[index])]
 
+    def alike(self, turn: "Turn", members: IntArray) -> Iterator[tuple[Plan, int, IntArray]]:
+        """These members by plan and by the round in which they started, however many they are."""
+        plans = int(self.plan.max(initial=0)) + 1
+        code = self.started[members] * plans + self.plan[members]
+        for own in np.unique(code).tolist():
+            started, number = divmod(own, plans)
+            yield turn.at(started).stage.plans[number], started, members[code == own]
+
     def sent(self, turn: "Turn", index: int) -> tuple[str, ...]:
         """Groups that a member uploads and that count in this round, bottom first."""
         names = self.planned_by(turn, index).sent(self.slots[index])
@@ -154,10 +162,8 @@ class Cohort:
     def changed(self, turn: "Turn", members: IntArray) -> list[str]:
         """Groups that any of these members uploads and that count in this round, in alphabetical order."""
         names = set[str]()
-        for started, number in np.unique(np.stack([self.started, self.plan])[:, members], axis=1).T.tolist():
-            alike = members[(self.started[members] == started) & (self.plan[members] == number)]
-            sent = self.slots.sent(turn.at(started).stage.plans[number], alike)
-            names |= {name for name in sent if turn.counts(name, started)}
+        for plan, started, alike in self.alike(turn, members):
+            names |= {name for name in self.slots.sent(plan, alike) if turn.counts(name, started)}
         return sorted(names)
 
 

@@ -27,7 +27,9 @@ from tests import runs
 PRICES = ("download_bytes", "upload_bytes", "flops_forward", "flops_backward", "memory_bytes")
 
 
-def declared(samples: int | list[int], clients: int, method: dict[str, Any], **phase: Any) -> dict[str, Any]:
+def declared(
+    samples: int | list[int] | dict[str, Any], clients: int, method: dict[str, Any], **phase: Any
+) -> dict[str, Any]:
     """A scenario of one phase over data without text."""
     raw = runs.small({"one": method}, phases__finetune=None, phases__pretrain=None, fleet__clients=clients)
     raw["data"] = {"corpus": {"kind": "declared", "samples_per_client": samples, "tokens": 20}, "max_tokens": 24}
