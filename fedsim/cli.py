@@ -90,14 +90,14 @@ def show(
     run: Annotated[Path, typer.Argument(help="A run's folder.")],
     method: Annotated[list[str] | None, typer.Option(help="This method only; repeatable.")] = None,
 ) -> None:
-    """What a run has cost and reached, and what its stages train and send."""
+    """What a run has cost and reached, what its stages train and send, and what became of each class of device."""
     from fedsim.run_folder import summary
 
     found = summary(run)
     for name in method or []:
         if name not in found["methods"]:
             raise UserError(f"is {name}; methods that have ended: {', '.join(found['methods'])}", key="--method")
-    _show(run, found, stages=True, methods=method)
+    _show(run, found, stages=True, devices=True, methods=method)
 
 
 @app.command()
@@ -341,8 +341,16 @@ def _list_scenarios(as_json: bool) -> None:
     draw(console(), Grid(headers, lines, notes=[note], left=frozenset({0, 1, 3}), wraps=frozenset({1, 3})))
 
 
-def _show(run: Path, summary: dict[str, Any], stages: bool, methods: Sequence[str] | None = None) -> None:
+def _show(
+    run: Path,
+    summary: dict[str, Any],
+    stages: bool,
+    methods: Sequence[str] | None = None,
+    *,
+    devices: bool = False,
+) -> None:
     from fedsim.report.compare import of_run
+    from fedsim.report.devices import devices as class_grid
     from fedsim.report.failure import going_on
     from fedsim.report.layout import draw
     from fedsim.report.stages import stages as stage_grid
@@ -352,6 +360,8 @@ def _show(run: Path, summary: dict[str, Any], stages: bool, methods: Sequence[st
     draw(out, of_run(shown, out.width, "prices only: nothing was trained" if summary.get("price") else ""))
     if stages and (trained := [name for name, numbers in shown.items() if numbers["rounds"]]):
         draw(out, stage_grid(run, trained))
+        if devices:
+            draw(out, class_grid(run, trained))
     opening = f"fedsim.read_run({str(run)!r}), or: python -m fedsim show {shlex.quote(str(run))}"
     closing = [f"run folder: {run}", f"open it:    {opening}"]
     if left := unfinished(run, summary):
