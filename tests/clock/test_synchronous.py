@@ -1,10 +1,10 @@
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedsim.clock import OUTCOMES, Outcome, Trips, durations, energy, play
@@ -12,7 +12,7 @@ from fedsim.clock.transfers import ServerLink
 from fedsim.cost.price import Prices
 from fedsim.fleet import Fleet
 from tests.clock.cohorts import fleet, prices
-from tests.clock.reference import reference
+from tests.clock.reference import linked, reference
 
 SPENT = ("download_bytes", "upload_bytes", "flops_forward", "flops_backward")
 TIMES = ("download_s", "compute_s", "upload_s")
@@ -210,14 +210,21 @@ def exact_cohorts(draw: st.DrawFn) -> tuple[Prices, Fleet]:
 
 
 @settings(max_examples=300)
-@given(exact_cohorts(), st.integers(1, 7), st.none() | st.integers(1, 600))
+@given(
+    exact_cohorts(),
+    st.integers(1, 7),
+    st.none() | st.integers(1, 600),
+    st.lists(st.integers(1, 900) | st.just(10**9), min_size=7, max_size=7),
+    st.integers(1, 7),
+)
 def test_a_round_is_what_a_queue_of_events_makes_of_it(
-    cohort: tuple[Prices, Fleet], wanted: int, sixteenths: int | None
+    cohort: tuple[Prices, Fleet], wanted: int, sixteenths: int | None, leaving: list[int], quorum: int
 ) -> None:
     price, device = cohort
     deadline_s = None if sixteenths is None else sixteenths / 16
-    trips = play(price, device, wanted, deadline_s, now_s=1024.0)
-    result, closing, spent = reference(price, device, wanted, deadline_s)
+    gone_s = [math.inf if k == 10**9 else k / 16 for k in leaving[: len(device)]]
+    trips = play(price, device, wanted, deadline_s, now_s=1024.0, quorum=quorum, gone_s=np.array(gone_s))
+    result, closing, spent = reference(price, device, wanted, deadline_s, gone_s, quorum)
     assert outcomes(trips) == [outcome.value for outcome in result]
     assert trips.closed_s == 1024 + closing
     for i, (amounts, times) in enumerate(spent):
@@ -228,7 +235,49 @@ def test_a_round_is_what_a_queue_of_events_makes_of_it(
         assert trips.end_s[i] == 1024 + sum(times, Fraction(0))
 
 
-# --- bookkeeping with any numbers ---------------------------------------------------------------------------------
+@st.composite
+def links(draw: st.DrawFn) -> tuple[Prices, Fleet, list[float], tuple[float | None, float | None]]:
+    clients = draw(st.integers(1, 6))
+
+    def column(low: int, high: int) -> list[int]:
+        return draw(st.lists(st.integers(low, high), min_size=clients, max_size=clients))
+
+    price = prices(clients, column(0, 40), column(0, 40), column(0, 40))
+    device = fleet([float(k) for k in column(1, 9)], [8.0 * k for k in column(1, 9)], [8.0 * k for k in column(1, 9)],
+                   [k / 7 for k in column(0, 9)])  # fmt: skip
+    # nobody leaves just when something else happens: that is decided by roundings
+    gone = [math.inf if k > 60 else k / 3 + 1e-4 for k in column(1, 120)]
+    capacity = st.none() | st.integers(4, 200).map(float)
+    return price, device, gone, (draw(capacity), draw(capacity))
+
+
+@settings(max_examples=200)
+@given(links(), st.integers(1, 6))
+def test_a_round_over_the_servers_link_is_what_a_queue_of_events_makes_of_it(
+    case: tuple[Prices, Fleet, list[float], tuple[float | None, float | None]], wanted: int
+) -> None:
+    price, device, gone_s, capacities = case
+    trips = play(price, device, wanted, None, now_s=0.0, gone_s=np.array(gone_s), link=ServerLink(*capacities))
+    result, closing, bits, back = linked(price, device, wanted, gone_s, capacities)
+    rest = [end for end in linked(price, device, len(device) + 1, gone_s, capacities)[3] if end != closing]
+    assume(all(abs(end - closing) > 1e-9 for end in rest) and back.count(closing) <= 1)
+    assert outcomes(trips) == [outcome.value for outcome in result]
+    assert trips.closed_s == pytest.approx(float(closing), rel=1e-12)
+    for i, (down, up) in enumerate(bits):
+        for spent, exact in ((trips.download_bytes[i], down / 8), (trips.upload_bytes[i], up / 8)):
+            assert exact - 1 - 1e-6 < spent < exact + 1e-6
+        if result[i] is Outcome.completed:
+            assert trips.end_s[i] == pytest.approx(float(back[i]), rel=1e-12)
+
+
+@pytest.mark.parametrize("clients", [1, 2, 16])
+def test_equal_clients_share_the_link_equally(clients: int) -> None:
+    price, device = prices(clients, 100, 50, 30), fleet([10.0] * clients, 1600.0, 800.0, 0.5)
+    trips = play(price, device, clients, None, 0.0, link=ServerLink(1600.0, 400.0))
+    # 100 bytes at an equal part of 1,600 bit/s, three seconds of computing, 50 bytes at an equal part of 400
+    assert trips.download_s.tolist() == [0.5 + clients * 0.5] * clients
+    assert trips.upload_s.tolist() == [0.5 + clients * 1.0] * clients
+    assert trips.closed_s == 4.0 + clients * 1.5
 
 
 @st.composite
@@ -249,6 +298,24 @@ def cohorts(draw: st.DrawFn) -> tuple[Prices, Fleet]:
         radio_power_w=2.0,
     )
     return price, device
+
+
+@given(cohorts(), st.floats(1e-3, 1e9), st.integers(0, 4), st.floats(1.0, 8.0))
+def test_a_better_device_is_never_late_where_a_worse_one_was_not(
+    cohort: tuple[Prices, Fleet], deadline_s: float, which: int, factor: float
+) -> None:
+    price, device = cohort
+    names = ("flops_per_s", "downlink_bits_per_s", "uplink_bits_per_s", "memory_bytes", "latency_s")
+    own = getattr(device, names[which])
+    better = own / factor if names[which] == "latency_s" else (own * factor).astype(own.dtype)
+    before = play(price, device, len(device), deadline_s, 0.0)
+    after = play(price, replace(device, **{names[which]: better}), len(device), deadline_s, 0.0)
+    assert not (before.having(Outcome.completed) & ~after.having(Outcome.completed)).any()
+    if names[which] != "memory_bytes":  # of those who become able, somebody may be the last
+        assert after.closed_s <= before.closed_s
+
+
+# --- bookkeeping with any numbers ---------------------------------------------------------------------------------
 
 
 rules = st.tuples(st.integers(1, 9), st.none() | st.floats(1e-3, 1e9))
