@@ -15,7 +15,7 @@ from fedsim.engine.tasks import BlockSum, ClientWork, Result, Task, TrainBlock
 from fedsim.model.layout import FloatArray
 from fedsim.plan import layer_index
 from tests import runs
-from tests.policies.worlds import devices
+from tests.policies.worlds import KINDS, devices
 from tests.runs import Wrapped, rows, small
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -39,8 +39,9 @@ class Step:
 class Spy(Wrapped):
     """Keeps all groups that are published, and what every single client has sent."""
 
-    def __init__(self, steps: dict[tuple[str, int], Step]) -> None:
+    def __init__(self, steps: dict[tuple[str, int], Step], single: bool = True) -> None:
         super().__init__(InlineEngine())
+        self.single = single
         self.steps = steps
         self.versions: dict[tuple[str, int], FloatArray] = {}
         self.latest: dict[str, FloatArray] = {}
@@ -54,7 +55,7 @@ class Spy(Wrapped):
     def run(self, tasks: Sequence[Task], label: str) -> Any:
         for result in super().run(tasks, label):
             task = tasks[result.index]
-            if isinstance(task, TrainBlock) and isinstance(result, BlockSum):
+            if self.single and isinstance(task, TrainBlock):
                 self.keep(task, result)
             yield result
 
@@ -174,3 +175,20 @@ def test_tiered(weighting: str, world: Path, tmp_path: Path) -> None:
         fast, late = ({name: own.get(name, before[f"fedavg/{name}"]) for name in models[tier]} for own in models)
         check(spy, "fedavg", round_, {name: (1 - slow) * fast[name] + slow * late[name] for name in fast})
     assert min(steps) > 0
+
+
+@pytest.mark.parametrize("method", ["split", "adam", "fedbt", "received"])
+def test_waiting_for_everybody_gives_the_models_of_synchronous_rounds(method: str, world: Path, tmp_path: Path) -> None:
+    versions = []
+    for policy in ({"kind": "synchronous"}, {"kind": "buffered", "concurrency": 8, "staleness_exponent": 3.0}):
+        part = {"clients_per_round": 8, "policy": policy}
+        kinds = {**KINDS, **METHODS}
+        raw = small({method: kinds[method]}, phases__further_pretrain__participation=part, phases__finetune=None)
+        spy = Spy({}, single=False)
+        runs.run(raw, world, tmp_path / str(policy["kind"]), lambda own=spy: own)  # type: ignore[misc]
+        versions.append(spy.versions)
+    synchronous, buffered = versions
+    assert synchronous.keys() == buffered.keys()
+    assert max(version for _, version in synchronous) >= 2
+    for key, values in synchronous.items():
+        assert np.array_equal(values, buffered[key]), key
