@@ -8,7 +8,7 @@ from pydantic import Discriminator, Field, Strict, Tag
 
 from fedsim.scenario.base import Config, Count, Fraction, Key, NonNegative, Positive, Problem, Rate, Text, Whole
 from fedsim.scenario.policy import Asynchronous, Buffered, Policy, Synchronous, Tiered
-from fedsim.scenario.selection import AnySelection, PowerOfChoice, Uniform
+from fedsim.scenario.selection import AnySelection, InTurn, PowerOfChoice, Uniform
 
 
 class Optimizer(Config):
@@ -136,6 +136,8 @@ class Participation(Config):
                 ("clients_per_round",),
                 f"is {self.clients_per_round}; with policy: asynchronous every step is of 1 update (or take: buffered)",
             )
+        if isinstance(self.policy, Tiered) and isinstance(self.selection, InTurn):
+            yield Problem(("selection",), "is in_turn, which goes round all clients: with tiered, take another kind")
         if isinstance(self.policy, Tiered) and self.cohorts is not None:
             yield Problem(("cohorts",), "goes with policy: synchronous, and not with tiered: remove it")
 

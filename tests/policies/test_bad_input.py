@@ -94,6 +94,10 @@ def test_more_in_a_cohort_than_are_ever_there(work: Desk) -> None:
             "selection.candidates: is 5, policy.concurrency is 6: draw at least as many",
         ),
         (part("selection: {kind: in_turns}"), "selection.kind: "),
+        (
+            (PART, "participation: {clients_per_round: 2, selection: {kind: in_turn}, policy: {kind: tiered}}"),
+            "selection: is in_turn, which goes round all clients",
+        ),
     ],
 )
 def test_what_does_not_go_together(change: tuple[str, str], says: str, work: Desk) -> None:

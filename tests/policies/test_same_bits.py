@@ -1,5 +1,6 @@
 """With trips under way between rounds, and devices that come and go, runs are still the same bit for bit."""
 
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -9,10 +10,11 @@ import pytest
 
 import fedsim
 from fedsim.engine.inline import InlineEngine
+from fedsim.engine.tasks import Result, Task, TrainBlock
 from fedsim.store.checkpoint import load_latest
 from tests import runs
 from tests.policies.worlds import POLICIES, PRESENCE, SOME, playing
-from tests.runs import Dying, Killed, Shuffled, hashes
+from tests.runs import Killed, Shuffled, Wrapped, hashes
 from tests.test_same_bits import Hashes, Pools, lent
 
 slow = partial(pytest.param, marks=pytest.mark.slow)
@@ -66,19 +68,34 @@ def test_any_number_of_hosts(
     assert hashes(runs.run(raw, world, tmp_path / "run", partial(lent, pools, hosts, tmp_path))) == unbroken
 
 
-@pytest.mark.parametrize("results", [15, slow(8), slow(12), slow(18), slow(21)])
+class Dying(Wrapped):
+    """Dies while the updates of a round come in."""
+
+    def __init__(self, round_: int) -> None:
+        super().__init__(InlineEngine())
+        self._round = round_
+
+    def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
+        for result in super().run(tasks, label):
+            task = tasks[result.index]
+            if isinstance(task, TrainBlock) and task.round >= self._round:
+                raise Killed
+            yield result
+
+
+@pytest.mark.parametrize("round_", [6, slow(1), slow(3), slow(5), slow(7)])
 @pytest.mark.parametrize("every", [1, slow(3)])
 def test_resumed_with_clients_under_way(
-    raw: dict[str, Any], policy: str, unbroken: Hashes, world: Path, tmp_path: Path, results: int, every: int
+    raw: dict[str, Any], policy: str, unbroken: Hashes, world: Path, tmp_path: Path, round_: int, every: int
 ) -> None:
     raw = {**raw, "outputs": {**raw["outputs"], "checkpoint_every_rounds": every}}
     out = tmp_path / "run"
     with pytest.raises(Killed):
-        runs.run(raw, world, out, lambda: Dying(InlineEngine(), results))
-    if every == 1 and results == 15 and policy != "synchronous":
+        runs.run(raw, world, out, lambda: Dying(round_))
+    if every == 1 and round_ == 6 and policy != "synchronous":
         under_way = load_latest(out / "checkpoints" / next(iter(raw["methods"])))
         assert under_way is not None
         assert any(name.startswith("older/") for name in under_way.arrays), "nobody needs an older model"
     with suppress(Killed):
-        runs.resume(out, lambda: Dying(InlineEngine(), results))
+        runs.resume(out, lambda: Dying(round_ + 1))
     assert hashes(runs.resume(out)) == unbroken
