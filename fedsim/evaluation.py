@@ -38,8 +38,12 @@ class Evaluator:
 
     @cached_property
     def _train(self) -> IntArray:
+        """What some client trains on, each sample once, however many clients share it."""
         assert self.world.shards is not None
-        return np.asarray(self.world.shards.indices, np.int64)
+        assert self.world.tokens is not None
+        trained = np.zeros(len(self.world.tokens.ids), np.bool_)
+        trained[self.world.shards.indices] = True
+        return np.flatnonzero(trained)
 
     def evaluate(
         self, method: str, goal: Goal, architecture: Architecture, versions: Mapping[str, int]
