@@ -13,7 +13,7 @@ import pandas as pd
 from fedsim import rng
 from fedsim.engine.base import Engine
 from fedsim.engine.inline import InlineEngine
-from fedsim.engine.tasks import Result, Task, TrainBlock
+from fedsim.engine.tasks import Measured, Result, Task, TrainBlock
 from fedsim.model.layout import FloatArray
 from fedsim.observe.observer import Observer, Silent
 from fedsim.scenario.schema import Scenario
@@ -257,7 +257,7 @@ class Killed(BaseException):
 
 
 class Dying(Wrapped):
-    """Dies after it has given that many results."""
+    """Dies after it has given that many results; measurements do not count, which may be known from before."""
 
     def __init__(self, inner: Engine, results: int) -> None:
         super().__init__(inner)
@@ -265,7 +265,8 @@ class Dying(Wrapped):
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         for result in self.inner.run(tasks, label):
-            if not self._left:
-                raise Killed
-            self._left -= 1
+            if not isinstance(result, Measured):
+                if not self._left:
+                    raise Killed
+                self._left -= 1
             yield result

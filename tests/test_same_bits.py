@@ -124,9 +124,9 @@ def test_resumed_again_and_again_on_other_engines(
     methods = {name: METHODS[name] for name in ("kept", "needed")}
     out = tmp_path / "run"
     engines: list[Callable[[], Dying]] = [
-        lambda: Dying(InlineEngine(), 14),
-        lambda: Dying(lent(pools, 2, tmp_path), 16),
-        lambda: Dying(lent(pools, 1 + every % 2, tmp_path), 20),
+        lambda: Dying(InlineEngine(), 12),
+        lambda: Dying(lent(pools, 2, tmp_path), 13),
+        lambda: Dying(lent(pools, 1 + every % 2, tmp_path), 14),
     ]
     with pytest.raises(Killed):
         runs.run(small(methods, outputs__checkpoint_every_rounds=every), world, out, engines[0])

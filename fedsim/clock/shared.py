@@ -14,16 +14,23 @@ from fedsim.cost.price import Prices
 from fedsim.fleet.devices import Fleet, FloatArray
 
 
-def relay(prices: Prices, fleet: Fleet, now_s: float) -> Trips:
-    """Each client starts when the one before it, in the cohort's order, is back."""
+def relay(prices: Prices, fleet: Fleet, now_s: float, needed: Durations | None = None) -> Trips:
+    """Each client starts when the one before it, in the cohort's order, is back.
+
+    Args:
+        prices: Costs of the trips, shape [cohort].
+        fleet: The cohort's devices, in the same order.
+        now_s: When the round starts.
+        needed: How long each leg of each trip takes; None: as `durations` says.
+    """
     able = fleet.memory_bytes >= prices.memory_bytes
-    needed = durations(prices, fleet)
+    needed = needed or durations(prices, fleet)
     ends_s = np.cumsum(np.where(able, needed.total_s, 0.0))
     starts_s = np.concatenate([[0.0], ends_s[:-1]])
     return _spent(prices, fleet, needed, starts_s, now_s)
 
 
-def lockstep(prices: Prices, fleet: Fleet, steps_s: FloatArray, now_s: float) -> Trips:
+def lockstep(prices: Prices, fleet: Fleet, steps_s: FloatArray, now_s: float, needed: Durations | None = None) -> Trips:
     """All start together, and a step begins when the slowest client has ended the one before it.
 
     Args:
@@ -31,9 +38,10 @@ def lockstep(prices: Prices, fleet: Fleet, steps_s: FloatArray, now_s: float) ->
         fleet: The cohort's devices, in the same order.
         steps_s: How long each step of each client takes by itself, shape [cohort, steps]; 0 where it has no more.
         now_s: When the round starts.
+        needed: How long each leg of each trip takes; None: as `durations` says.
     """
     able = fleet.memory_bytes >= prices.memory_bytes
-    needed = durations(prices, fleet)
+    needed = needed or durations(prices, fleet)
     begins_s, wait_s = needed.download_s, np.zeros(len(fleet))
     for step, own_s in enumerate(steps_s.T):
         active = able & (own_s > 0)

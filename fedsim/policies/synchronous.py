@@ -46,9 +46,9 @@ def played(ground: Ground, turn: Turn, cohort: Cohort, now_s: float) -> Trips:
     """A round of clients who start together, on the clock."""
     split, part = turn.stage.plans[0].split, turn.phase.config.participation
     if split is not None and split.body == "relay":
-        return shared.relay(cohort.prices, cohort.devices, now_s)
+        return shared.relay(cohort.prices, cohort.devices, now_s, cohort.needed_s)
     if cohort.steps_s is not None:
-        return shared.lockstep(cohort.prices, cohort.devices, cohort.steps_s, now_s)
+        return shared.lockstep(cohort.prices, cohort.devices, cohort.steps_s, now_s, cohort.needed_s)
     alone = ground.cohorts.prepared.method.pooled
     return synchronous.play(
         cohort.prices,

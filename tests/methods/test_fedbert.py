@@ -378,9 +378,9 @@ def test_shared_bodies_have_the_same_bits_on_two_hosts(
 def test_shared_bodies_go_on_after_a_kill(unbroken: dict[str, Any], world: Path, tmp_path: Path, method: str) -> None:
     out = tmp_path / "run"
     with pytest.raises(Killed):
-        runs.run(small(SHARED, **WAITING), world, out, lambda: Dying(InlineEngine(), 3), methods=[method])
+        runs.run(small(SHARED, **WAITING), world, out, lambda: Dying(InlineEngine(), 2), methods=[method])
     with pytest.raises(Killed):
-        runs.resume(out, lambda: Dying(InlineEngine(), 2))
+        runs.resume(out, lambda: Dying(InlineEngine(), 1))
     assert hashes(runs.resume(out)) == {method: unbroken[method]}
 
 
