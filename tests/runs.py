@@ -1,7 +1,7 @@
 """A very small world for end-to-end tests, and a way to run it in this process."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -9,13 +9,18 @@ from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import pytest
 
 from fedsim import rng
+from fedsim.cost.memory import Polynomial
 from fedsim.engine.base import Engine
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import Measured, Result, Task, TrainBlock
+from fedsim.known_memory import Wanted
+from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.observe.observer import Observer, Silent
+from fedsim.scenario.phases import Optimizer
 from fedsim.scenario.schema import Scenario
 from fedsim.simulation import Request, resumed, simulate
 
@@ -270,3 +275,22 @@ class Dying(Wrapped):
                     raise Killed
                 self._left -= 1
             yield result
+
+
+class Forgetful:
+    """Knows of no memory that was measured before, and keeps none."""
+
+    def __init__(self, cache_folder: Path) -> None:
+        pass
+
+    def find(self, wanted: Iterable[Wanted]) -> dict[Wanted, Polynomial]:
+        return {}
+
+    def keep(self, measured: dict[Wanted, Polynomial]) -> None:
+        pass
+
+
+def pretend_memory(patch: pytest.MonkeyPatch, measure: Callable[[LocalShape, Optimizer], Polynomial]) -> None:
+    """Prices in this process take this for the peak memory; nothing of it stays in the cache folder."""
+    patch.setattr("fedsim.plan_costs.peak_polynomial", measure)
+    patch.setattr("fedsim.plan_costs.KnownMemory", Forgetful)

@@ -14,6 +14,7 @@ from fedsim.request import fresh
 from fedsim.scenario.load import load
 from fedsim.store import RunLock
 from tests.command import SCENARIO, Desk, interrupt
+from tests.runs import pretend_memory
 
 NUMBERS = {
     "quality",
@@ -321,7 +322,7 @@ def test_runs_that_begin_together_get_folders_of_their_own(work: Desk) -> None:
 
 def test_a_fleet_is_surveyed(work: Desk) -> None:
     # measuring memory takes seconds, and is tested elsewhere
-    work.patch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial(constant=10**6))
+    pretend_memory(work.patch, lambda shape, optimizer: Polynomial(constant=10**6))
     ended = work.run("fleet", "mine.yaml")
     assert ended.code == 0, ended.err
     assert "one round of each method" in ended.out
@@ -362,7 +363,7 @@ def test_what_is_refused_of_fleets(arguments: tuple[str, ...], says: str, work: 
 
 
 def test_carbon_follows_from_energy(work: Desk) -> None:
-    work.patch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial(constant=10**6))
+    pretend_memory(work.patch, lambda shape, optimizer: Polynomial(constant=10**6))
     ended = work.run("scenario", "mine.yaml", "--price", "--json", "--set", "fleet.carbon_g_per_kwh=360", "--out", "a")
     assert ended.code == 0, ended.err
     for own in json.loads(ended.out)["methods"].values():

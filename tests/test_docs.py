@@ -34,6 +34,7 @@ from fedsim.wire import Codec
 from . import markdown
 from .markdown import PAGES, ROOT
 from .report.runs import run as handmade
+from .runs import pretend_memory
 
 METHODS = kinds()
 AROUND = {
@@ -218,7 +219,7 @@ def test_figures_of_the_fedbt_page_come_out_of_the_simulator(
     name: str, unit: str, size: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # measuring memory takes half a minute for this many models of this size, and no figure here depends on it
-    monkeypatch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial())
+    pretend_memory(monkeypatch, lambda shape, optimizer: Polynomial())
     page = ROOT / "docs/methods/fedbt.md"
     rows = {
         row[1].strip("`"): dict(zip(table.header, row, strict=True))

@@ -25,7 +25,7 @@ from fedsim.store import load_latest
 from fedsim.wire import PLAIN, Codec
 from fedsim.world import build
 from tests import runs
-from tests.runs import Killed, Wrapped, hashes, small
+from tests.runs import Killed, Wrapped, hashes, pretend_memory, small
 from tests.test_conservation import counted, payload
 
 SIZES = {"hidden": 16, "heads": 2, "feed_forward": 32, "max_positions": 24}
@@ -109,8 +109,8 @@ class Ended:
 def memory_is_free() -> Iterator[None]:
     """Measuring it takes longer than all the rest for this many shapes, and nothing here depends on it."""
     with pytest.MonkeyPatch.context() as patch:
-        for place in ("fedsim.plan_costs", "fedsim.engine.host"):
-            patch.setattr(f"{place}.peak_polynomial", lambda shape, optimizer: Polynomial())
+        pretend_memory(patch, lambda shape, optimizer: Polynomial())
+        patch.setattr("fedsim.engine.host.peak_polynomial", lambda shape, optimizer: Polynomial())
         yield
 
 

@@ -14,6 +14,7 @@ from fedsim.scenario.schema import Scenario
 from fedsim.simulation import Request, simulate
 from fedsim.survey import Demand, Survey, survey
 from fedsim.trace.reader import read_run
+from tests.runs import pretend_memory
 
 
 @pytest.fixture(autouse=True)
@@ -23,7 +24,7 @@ def quick_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     def memory(shape: LocalShape, optimizer: Optimizer) -> Polynomial:
         return Polynomial(constant=3 * local_size(shape).bytes, token=100)
 
-    monkeypatch.setattr("fedsim.plan_costs.peak_polynomial", memory)
+    pretend_memory(monkeypatch, memory)
 
 
 SIZES = {"hidden": 16, "layers": 4, "heads": 2, "feed_forward": 32, "max_positions": 24, "vocabulary": 300}

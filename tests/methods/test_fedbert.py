@@ -31,7 +31,7 @@ from fedsim.scenario.schema import Scenario
 from fedsim.store import checkpoint
 from fedsim.store.client_state import ClientStore
 from tests import markdown, runs
-from tests.runs import Dying, Killed, Lent, Wrapped, hashes, rows, small, uneven_fleet
+from tests.runs import Dying, Killed, Lent, Wrapped, hashes, pretend_memory, rows, small, uneven_fleet
 
 from ..cost.oracles import BERT_BASE, TINY, work
 from ..test_same_bits import Pools
@@ -567,7 +567,7 @@ def _row(table: dict[str, tuple[str, ...]], start: str) -> tuple[str, ...]:
 
 def test_after_nine_steps_messages_have_cost_more_than_fedavg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """BERT-base at 16 x 512: eight steps cost less than the model there and back, nine cost more."""
-    monkeypatch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial())
+    pretend_memory(monkeypatch, lambda shape, optimizer: Polynomial())
     raw = {
         "name": "steps",
         "data": {

@@ -36,7 +36,7 @@ from fedsim.scenario.schema import Scenario
 from fedsim.teaching import Teaching
 from fedsim.world import build
 from tests import runs
-from tests.runs import Dying, Killed, Lent, hashes, rows, small
+from tests.runs import Dying, Killed, Lent, hashes, pretend_memory, rows, small
 
 from .. import markdown
 from ..test_same_bits import Pools
@@ -423,7 +423,7 @@ def test_the_pages_list_exactly_the_keys_of_their_sections(page: str, sections: 
 
 def test_the_prices_on_the_page_come_out_of_the_simulator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # no figure here depends on memory, which takes long to measure at this size
-    monkeypatch.setattr("fedsim.plan_costs.peak_polynomial", lambda shape, optimizer: Polynomial())
+    pretend_memory(monkeypatch, lambda shape, optimizer: Polynomial())
     page = markdown.ROOT / "docs/methods/distilbert.md"
     (text,) = (block for block in markdown.blocks(page, "yaml") if "declared" in block)
     runs.run(yaml.safe_load(text), tmp_path, tmp_path / "run", engine=None)
