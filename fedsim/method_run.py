@@ -122,15 +122,15 @@ class MethodRun:
             model, server = step(self.server, begun, changed, means, server)
         except FedsimError as error:
             raise FedsimError(f"{self.name}, round {turn.round}: {error}") from error
-        models = {round_: models[round_] for round_ in np.unique(flights.started).tolist()}
-        self.downlink.publish(model, changed, server, models.values())
+        older = {round_: models[round_] for round_ in np.unique(flights.started).tolist()}
+        self.downlink.publish(model, changed, server, older.values())
         stateful = self.dispatch.stateful(turn, cohort, useful)
         tested = self._evaluate(turn.goal, model, _left(state.kept, stateful, turn.round)) if self._due(turn) else []
         with uninterrupted():
-            self._fetch(cohort, trips, {**state.older, turn.round: begun})
+            self._fetch(cohort, trips, models)
             state.model, state.server = model, server
             state.kept[stateful] = turn.round
-            state.tiers, state.flights, state.older = tiers, flights, models
+            state.tiers, state.flights, state.older = tiers, flights, older
             state.last_picked = self.ground.recruiter.last_picked
             state.now_s, state.round = trips.closed_s, turn.round + 1
             state.empty_rounds = 0 if len(useful) else state.empty_rounds + 1

@@ -55,9 +55,9 @@ class Ground:
         deadline_s = turn.phase.config.participation.deadline_s
         return next_s if deadline_s is None else min(next_s, now_s + deadline_s)
 
-    def stays_s(self, turn: Turn, clients: IntArray, now_s: float) -> FloatArray:
-        """Seconds from the start of their trips after which these clients vanish, [n]; infinite: they do not."""
-        return np.minimum(self.there_s(clients, now_s), self.lifetime_s(turn, clients))
+    def stays_s(self, turn: Turn, cohort: Cohort, now_s: float) -> FloatArray:
+        """Seconds from the start of their trips after which members vanish, [cohort]; infinite: they do not."""
+        return np.minimum(self.there_s(cohort.clients, now_s), self.lifetime_s(turn, cohort))
 
     def there_s(self, clients: IntArray, now_s: float) -> FloatArray:
         """Seconds for which these clients will be there, [n]."""
@@ -65,9 +65,9 @@ class Ground:
             return np.full(len(clients), np.inf)
         return self.world.presence.availability.until(clients, now_s)
 
-    def lifetime_s(self, turn: Turn, clients: IntArray) -> FloatArray:
-        """Seconds from the start of their trips after which they drop out, [n]."""
+    def lifetime_s(self, turn: Turn, cohort: Cohort) -> FloatArray:
+        """Seconds from the start of their trips after which members drop out or crash, [cohort]."""
         dropout = self.world.presence.dropout
         if dropout is None or self.cohorts.prepared.method.pooled:
-            return np.full(len(clients), np.inf)
-        return dropout.lifetime_s(clients, turn.phase.name, turn.phase_round)
+            return cohort.crash_s
+        return np.minimum(dropout.lifetime_s(cohort.clients, turn.phase.name, turn.phase_round), cohort.crash_s)

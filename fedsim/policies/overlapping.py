@@ -170,7 +170,7 @@ class Overlapping:
         batch = self._number()
         self._batches[batch] = cohort
         leaves_s = (now_s + self.ground.there_s(cohort.clients, now_s)).tolist()
-        lifetime_s = np.minimum(self.ground.lifetime_s(opening.turn, cohort.clients), cohort.crash_s).tolist()
+        lifetime_s = self.ground.lifetime_s(opening.turn, cohort).tolist()
         opening.waiting = [Asked(batch, row, leaves_s[row], lifetime_s[row]) for row in reversed(range(len(cohort)))]
         return len(cohort) > 0
 

@@ -58,6 +58,6 @@ def played(ground: Ground, turn: Turn, cohort: Cohort, now_s: float) -> Trips:
         now_s,
         quorum=1 if alone else part.quorum,
         needed=cohort.needed_s,
-        gone_s=np.minimum(ground.stays_s(turn, cohort.clients, now_s), cohort.crash_s),
+        gone_s=ground.stays_s(turn, cohort, now_s),
         link=None if alone else ground.link,
     )

@@ -133,7 +133,7 @@ class Tiered:
     def _recalled(self, turn: Turn, run: Running, now_s: float) -> Trips:
         """The trips of a round that is still open when the phase ends, cut off then."""
         cohort, start_s = run.cohort, run.start_s
-        stays_s = np.minimum(self.ground.stays_s(turn.at(run.started), cohort.clients, start_s), cohort.crash_s)
+        stays_s = self.ground.stays_s(turn.at(run.started), cohort, start_s)
         able = cohort.devices.memory_bytes >= cohort.prices.memory_bytes
         given_s = np.where(able, np.minimum(stays_s, now_s - start_s), -1.0)
         back, gone = able & (cohort.needed_s.total_s <= given_s), able & (stays_s <= now_s - start_s)
