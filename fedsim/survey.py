@@ -17,7 +17,7 @@ from fedsim.observe.observer import Observer
 from fedsim.phases import Phase, Prepared, prepare
 from fedsim.plan_costs import PlanCosts
 from fedsim.rounds import Turn
-from fedsim.scenario.phases import Participation
+from fedsim.scenario.participation import Participation
 from fedsim.scenario.schema import Scenario
 from fedsim.server.parameters import GlobalModel, Pools
 from fedsim.world import World, build

@@ -7,7 +7,8 @@ from fedsim.methods.progfed import ProgFed
 from fedsim.methods.stacking import Stacking
 from fedsim.model.architecture import Architecture, Head
 from fedsim.phases import Phase
-from fedsim.scenario.phases import FurtherPretrain, Participation
+from fedsim.scenario.participation import Participation
+from fedsim.scenario.phases import FurtherPretrain
 from fedsim.training.recipe import Recipe
 from fedsim.wire import Wire
 

@@ -9,7 +9,8 @@ from fedsim.cost.memory import Polynomial
 from fedsim.cost.parameters import local_size
 from fedsim.model.architecture import LocalShape
 from fedsim.observe.observer import Silent
-from fedsim.scenario.phases import Optimizer, Participation
+from fedsim.scenario.participation import Participation
+from fedsim.scenario.phases import Optimizer
 from fedsim.scenario.schema import Scenario
 from fedsim.simulation import Request, simulate
 from fedsim.survey import Demand, Survey, survey

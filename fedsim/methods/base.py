@@ -13,7 +13,8 @@ from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.base import Config, Positive, Problem
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Late, PhaseChanges, PhaseKind, Phases, Pretrain
+from fedsim.scenario.participation import Late
+from fedsim.scenario.phases import PhaseChanges, PhaseKind, Phases, Pretrain
 from fedsim.scenario.server import Server
 from fedsim.training.recipe import Recipe
 from fedsim.wire import PLAIN, Codec, Wire

@@ -7,7 +7,8 @@ from fedsim.methods.base import Federated, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head
 from fedsim.plan import full
 from fedsim.scenario.base import NonNegative, Problem
-from fedsim.scenario.phases import Late, Phases
+from fedsim.scenario.participation import Late
+from fedsim.scenario.phases import Phases
 from fedsim.training.recipe import Recipe
 
 

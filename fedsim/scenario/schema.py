@@ -13,7 +13,8 @@ from fedsim.scenario.engine import Engine, Outputs
 from fedsim.scenario.faults import AnyFault
 from fedsim.scenario.fleet import Fleet
 from fedsim.scenario.model import Model
-from fedsim.scenario.phases import Participation, Phases
+from fedsim.scenario.participation import Participation
+from fedsim.scenario.phases import Phases
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=60)]
 

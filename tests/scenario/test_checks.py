@@ -6,7 +6,7 @@ import pytest
 
 from fedsim.errors import UserError
 from fedsim.scenario.load import load
-from fedsim.scenario.phases import Participation
+from fedsim.scenario.participation import Participation
 
 from .example import write
 

@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 from fedsim.errors import UserError
 from fedsim.scenario.availability import Availability, Dropout, Markov, ServerLink
 from fedsim.scenario.load import load
-from fedsim.scenario.phases import Participation
+from fedsim.scenario.participation import Participation
 from fedsim.scenario.selection import Uniform
 
 KINDS: TypeAdapter[Any] = TypeAdapter(Availability)

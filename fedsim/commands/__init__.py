@@ -1,0 +1,1 @@
+"""The commands, one module a group: options in, exit codes out. What they do is elsewhere."""
