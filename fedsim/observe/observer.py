@@ -1,7 +1,7 @@
 """The seam through which a run says what it is doing."""
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -78,3 +78,42 @@ class Silent:
 
     def round(self, report: RoundReport) -> None:
         """Ignore it."""
+
+
+class Several:
+    """Tells several observers."""
+
+    def __init__(self, observers: Iterable[Observer]) -> None:
+        self._observers = tuple(observers)
+
+    def note(self, text: str) -> None:
+        """To all of them, as everything else."""
+        for observer in self._observers:
+            observer.note(text)
+
+    @contextmanager
+    def task(self, label: str, total: int | None) -> Iterator[Callable[[int], None]]:
+        """A bar on each of them."""
+        with ExitStack() as stack:
+            bars = [stack.enter_context(observer.task(label, total)) for observer in self._observers]
+
+            def advance(steps: int) -> None:
+                for bar in bars:
+                    bar(steps)
+
+            yield advance
+
+    def begin(self, start: RoundStart) -> None:
+        """A round begins."""
+        for observer in self._observers:
+            observer.begin(start)
+
+    def trained(self, share: float) -> None:
+        """So much of its training is done."""
+        for observer in self._observers:
+            observer.trained(share)
+
+    def round(self, report: RoundReport) -> None:
+        """A round is over."""
+        for observer in self._observers:
+            observer.round(report)
