@@ -8,7 +8,7 @@ export OMP_NUM_THREADS ?= 1
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format schema bench
+.PHONY: help setup demo test test-fast lint format schema docs bench
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 18
@@ -42,6 +42,10 @@ format: $(READY) ## Rewrite the code in the project's style
 
 schema: $(READY) ## Write scenarios/scenario.schema.json anew
 	$(BIN)/python -m fedsim.scenario.editor scenarios/scenario.schema.json
+
+docs: $(READY) ## Build the documentation site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "open site/index.html (for its search: $(BIN)/python -m http.server --directory site)"
 
 bench: $(READY) ## Measure speed and memory on this machine
 	$(BIN)/python -m benchmarks.run
