@@ -119,7 +119,7 @@ def train(
         config=config,
     )
     with observer.task(f"{title}, {config.steps} steps", None):
-        (result,) = engine.run([task], lesson.name)
+        (result,) = engine.run([task], f"server/{lesson.name}")
     assert isinstance(result, Pretrained)
     if not all(np.isfinite(values.sum(dtype=np.float64)) for values in result.groups.values()):
         raise FedsimError(f"{title} left no finite model after {config.steps} steps: lower its learning rate")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from fedsim.account import Account
-from fedsim.clock.trips import Outcome, Trips
+from fedsim.clock.trips import OUTCOMES, Outcome, Trips
 from fedsim.cohorts import Cohorts
 from fedsim.data.work import IntArray
 from fedsim.dispatch import Dispatch
@@ -66,6 +66,7 @@ class MethodRun:
         method = prepared.method
         self.server = method.server if isinstance(method, Federated) else Server()
         self._spacing = Spacing()
+        self._told = account.totals
 
     @property
     def rounds(self) -> int:
@@ -144,9 +145,10 @@ class MethodRun:
                 self.account.lesson(lesson)
             loss = self.account.trips(turn, cohort, trips, trained, changed)
             self._write_quality(turn.goal, turn.round, tested)
-            self._close(turn, time.perf_counter() - started)
+            seconds, busy_s = time.perf_counter() - started, self.dispatch.busy_s
+            self._close(turn, seconds)
         self._check_empty(turn, trips)
-        self._report(turn, len(cohort.clients), len(useful), loss, bool(tested))
+        self._report(turn, cohort, trips, loss, bool(tested), seconds, busy_s)
 
     def _policy(self, turn: Turn) -> Policy:
         """When the server takes in updates, in the phase that this round belongs to."""
@@ -263,8 +265,11 @@ class MethodRun:
             with self._spacing:
                 self.account.checkpoint(self.state)
 
-    def _report(self, turn: Turn, cohort: int, completed: int, loss: float | None, tested: bool) -> None:
-        totals, state = self.account.totals, self.state
+    def _report(
+        self, turn: Turn, cohort: Cohort, trips: Trips, loss: float | None, tested: bool, seconds: float, busy_s: float
+    ) -> None:
+        totals, state, engine = self.account.totals, self.state, self.engine
+        outcomes = _counts(cohort, trips)
         self.observer.round(
             RoundReport(
                 method=self.name,
@@ -272,15 +277,24 @@ class MethodRun:
                 stage=turn.stage.label,
                 round=state.round,
                 rounds=self.rounds,
-                cohort=cohort,
-                completed=completed,
+                cohort=len(cohort),
+                completed=sum(n for (_, outcome), n in outcomes.items() if outcome == Outcome.completed.value),
                 simulated_s=state.now_s,
                 upload_bytes=totals.upload_bytes,
                 download_bytes=totals.download_bytes,
                 loss=loss,
                 quality=dict(state.quality) if tested else {},
+                stage_index=turn.stage_index,
+                spent=totals - self._told,
+                outcomes=outcomes,
+                round_s=trips.closed_s - trips.opened_s,
+                seconds=seconds,
+                hosts=0 if engine is None else engine.hosts,
+                busy_s=busy_s,
+                published_bytes=0 if engine is None else engine.published_bytes,
             )
         )
+        self._told = totals
 
     def _due(self, turn: Turn) -> bool:
         every = turn.phase.config.evaluate_every_rounds
@@ -303,6 +317,14 @@ class MethodRun:
         for metrics, samples in tested:
             self.state.quality |= {f"{goal.name}/{metric}": value for metric, value in metrics.items()}
             self.account.evaluation(goal.name, round_, self.state.now_s, metrics, samples)
+
+
+def _counts(cohort: Cohort, trips: Trips) -> dict[tuple[str, str], int]:
+    """How many trips had which outcome on which class of device."""
+    codes, counts = np.unique(cohort.devices.device * len(OUTCOMES) + trips.outcome, return_counts=True)
+    pairs = (divmod(code, len(OUTCOMES)) for code in codes.tolist())
+    names = ((cohort.devices.devices[device], OUTCOMES[outcome].value) for device, outcome in pairs)
+    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def _left(kept: np.typing.NDArray[np.int32], stateful: IntArray, round_: int) -> np.typing.NDArray[np.int32]:

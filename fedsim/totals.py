@@ -79,6 +79,10 @@ class Totals:
         sums = {f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(self)}
         return replace(self, **sums)
 
+    def __sub__(self, other: Self) -> Self:
+        differences = {f.name: getattr(self, f.name) - getattr(other, f.name) for f in fields(self)}
+        return replace(self, **differences)
+
     def as_dict(self) -> dict[str, Any]:
         """The numbers by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

@@ -185,6 +185,10 @@ class Wrapped:
         self.inner = inner
         self.hosts = inner.hosts
 
+    @property
+    def published_bytes(self) -> int:
+        return self.inner.published_bytes
+
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         self.inner.publish(name, version, values, keep)
 

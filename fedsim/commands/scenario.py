@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fedsim.observe.observer import Observer
     from fedsim.scenario.engine import Engine as EngineConfig
     from fedsim.scenario.load import Loaded
+    from fedsim.simulation import Request
 
 
 def scenario(
@@ -46,6 +47,7 @@ def scenario(
     if resume is not None:
         refuse(rest, "does not go with --resume: the run says that for itself")
         refuse({} if loaded else {"--set": assignments}, "does not go with --resume: a run keeps its settings")
+    from fedsim.monitor.watch import watched
     from fedsim.observe.terminal import observer_on
     from fedsim.report import pictures
     from fedsim.request import again, fresh, place
@@ -57,12 +59,13 @@ def scenario(
         assert loaded is not None
         request = fresh(loaded, method or [], out, price)
     numbered = request.folder if resume is None and out is None else None
-    with _told(request.folder, loaded, where, numbered), observer_on(console(stderr=True)) as observer:
+    with _told(request.folder, loaded, where, numbered), observer_on(console(stderr=True)) as shown:
         config = place(request, where)
+        observer = watched(shown, request, config)
         drawing = request.scenario.outputs.figures and not request.price
         if drawing:
             pictures.check()
-        summary = simulate(request, None if config is None else _starter(config, observer), observer)
+        summary = simulate(request, None if config is None else _starter(config, request, observer), observer)
         if drawing:
             observer.note(f"figures: {', '.join(map(str, pictures.draw(request.folder)))}")
     if as_json:
@@ -96,7 +99,7 @@ def _told(folder: Path, loaded: "Loaded | None", where: Mapping[str, Any], numbe
         raise typer.Exit(tell(console(stderr=True), error, folder if is_run(folder) else None)) from None
 
 
-def _starter(config: "EngineConfig", observer: "Observer") -> "Callable[[], Engine]":
+def _starter(config: "EngineConfig", request: "Request", observer: "Observer") -> "Callable[[], Engine]":
     def start() -> "Engine":
         if config.kind == "inline":
             with observer.task("loading torch", None):
@@ -104,10 +107,18 @@ def _starter(config: "EngineConfig", observer: "Observer") -> "Callable[[], Engi
 
                 return InlineEngine(config.device, config.precision)
         from fedsim.engine.ray_pool import RayEngine
+        from fedsim.monitor.watch import job
 
         with observer.task("starting Ray" if config.address is None else "connecting to Ray", None):
             pool = RayEngine(
-                config.hosts, config.address, config.device, config.precision, config.gpus_per_host, observer.note
+                config.hosts,
+                config.address,
+                config.device,
+                config.precision,
+                config.gpus_per_host,
+                observer.note,
+                job(request),
+                config.dashboard,
             )
         hosts = f"{pool.hosts} host{'' if pool.hosts == 1 else 's'}"
         observer.note(f"Ray: {hosts}" + (f", dashboard at http://{pool.dashboard}" if pool.dashboard else ""))

@@ -14,6 +14,10 @@ class Engine(Protocol):
 
     hosts: int
 
+    @property
+    def published_bytes(self) -> int:
+        """Length of all groups that are published, every version of them."""
+
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         """Make a group available to all hosts, in place of its earlier versions, but for those to keep."""
 

@@ -27,6 +27,11 @@ class InlineEngine:
         self._host = Host("this process", device, precision)
         self._groups: dict[str, dict[int, FloatArray]] = {}
 
+    @property
+    def published_bytes(self) -> int:
+        """Length of all groups that tasks can ask for."""
+        return sum(values.nbytes for versions in self._groups.values() for values in versions.values())
+
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         """Hold the group until a task asks for it."""
         self._groups[name] = {**kept(self._groups.get(name, {}), keep), version: values}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 from fedsim.engine.base import kept
-from fedsim.engine.tasks import Result, Task, TrainBlock
+from fedsim.engine.tasks import CentralTask, EvaluateChunk, EvaluateClients, MeasureTask, Result, Task, TrainBlock
 from fedsim.errors import FedsimError, UserError
 from fedsim.interrupt import Terminated
 from fedsim.model.layout import FloatArray
@@ -34,31 +34,45 @@ class HostActor:
         _keep_freed_memory()
         from fedsim.engine.host import Host
 
-        self._label = f"Host {number} of {hosts}"
-        self._doing = "idle"
+        self._label, self._task = f"Host {number} of {hosts}", ""
         self._host = Host(self._label, device, precision)
 
     def __repr__(self) -> str:
-        return f"{self._label}: {self._doing}"
+        """Ray reads it when the host is ready, for its dashboard, and when a task fails, for the traceback."""
+        return self._label + self._task
 
     def run(self, task: Task, references: Mapping[str, tuple[int, Any]]) -> Result:
         """Fetch the groups that changed, then do the task."""
         import ray
 
+        self._task = f": {describe(task)}"
         wanted = self._host.missing(task)
         arrays = ray.get([references[name][1] for name in wanted])
         for name, values in zip(wanted, arrays, strict=True):
             self._host.receive(name, references[name][0], values)
-        if isinstance(task, TrainBlock):
-            self._doing = f"{len(task.clients)} clients, {task.method} stage {task.stage}, round {task.round}"
-        try:
-            return self._host.run(task)
-        finally:
-            self._doing = "idle"
+        result = self._host.run(task)
+        self._task = ""  # not where the task fails: Ray's traceback names it
+        return result
 
     def process(self) -> int:
         """Process id."""
         return os.getpid()
+
+
+def describe(task: Task) -> str:
+    """What a host is doing."""
+    if isinstance(task, TrainBlock):
+        clients = f"{len(task.clients)} client{'' if len(task.clients) == 1 else 's'}"
+        return f"{clients}, {task.method} stage {task.stage}, round {task.round}"
+    return _DOING.get(type(task), type(task).__name__)
+
+
+_DOING: dict[type[Task], str] = {
+    EvaluateChunk: "testing",
+    EvaluateClients: "testing clients on their own samples",
+    CentralTask: "training on the server",
+    MeasureTask: "measuring memory",
+}
 
 
 def _keep_freed_memory() -> None:
@@ -84,6 +98,8 @@ class RayEngine:
         precision: str = "float32",
         gpus_per_host: float = 0.0,
         tell: Callable[[str], None] = lambda text: None,
+        job: Mapping[str, str] | None = None,
+        dashboard: bool = True,
     ) -> None:
         """Start or join a cluster and ask it for hosts.
 
@@ -94,16 +110,18 @@ class RayEngine:
             precision: `float32` or `bfloat16`.
             gpus_per_host: share of a GPU for each host.
             tell: told what a user who waits wants to know.
+            job: what the run is, for Ray's job table; `job_name` goes into the names of the hosts, too.
+            dashboard: start Ray's dashboard with the cluster, where one is started.
 
         Raises:
-            UserError: no such cluster, or it can never have so many hosts.
+            UserError: no such cluster, it can never have so many hosts, or Ray has no dashboard.
         """
         import ray
 
         self._ray: Any = ray
         self._started_here = not ray.is_initialized()
         if self._started_here:
-            _initialise(ray, hosts, address)
+            _initialise(ray, hosts, address, job or {}, dashboard)
         cores = int(self._ray.cluster_resources().get("CPU", 1))
         gpus = float(self._ray.cluster_resources().get("GPU", 0))
         if device == "cuda" and gpus < gpus_per_host:
@@ -114,9 +132,10 @@ class RayEngine:
         actor = ray.remote(HostActor)
         # another pool of this process may be open, or be going away
         mark = uuid.uuid4().hex[:6]
+        run = (job or {}).get("job_name", "fedsim")
         self._actors: list[Any] = [
             actor.options(
-                name=f"fedsim host {i + 1} of {self.hosts} ({os.getpid()}-{mark})",
+                name=f"{run} host {i + 1} of {self.hosts} ({os.getpid()}-{mark})",
                 num_cpus=1,
                 num_gpus=gpus_per_host if device == "cuda" else 0,
                 max_restarts=-1,
@@ -126,15 +145,22 @@ class RayEngine:
         ]
         self.dashboard: str = ray.worker.get_dashboard_url() or ""
         self._groups: dict[str, dict[int, Any]] = {}
+        self._bytes: dict[str, int] = {}
         self._down: dict[int, Any] = {}
         self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         self._events: list[tuple[str, str]] = []
         self._tell = tell
-        self._arriving = [actor.process.remote() for actor in self._actors]
+        self._arriving = [actor.process.options(name="hosts/arrive").remote() for actor in self._actors]
 
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         """Put the group into the object store once; earlier versions are let go, but for those to keep."""
         self._groups[name] = {**kept(self._groups.get(name, {}), keep), version: self._ray.put(values)}
+        self._bytes[name] = values.nbytes * len(self._groups[name])
+
+    @property
+    def published_bytes(self) -> int:
+        """What the published groups take of the object store."""
+        return sum(self._bytes.values())
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         """Longest first, to whichever host has room; a task whose host dies is given out again, with the same bits."""
@@ -178,7 +204,7 @@ class RayEngine:
 
     def _ask(self, host: int) -> Any:
         """A question that a dead host answers, with its process id, when it is back."""
-        return self._actors[host].process.options(max_task_retries=-1).remote()
+        return self._actors[host].process.options(name="hosts/return", max_task_retries=-1).remote()
 
     def _welcome(self, answer: Any) -> int:
         """The host that has answered and may be given tasks again."""
@@ -233,9 +259,10 @@ class RayEngine:
         self.close()
 
 
-def _initialise(ray: Any, hosts: int | None, address: str | None) -> None:
+def _initialise(ray: Any, hosts: int | None, address: str | None, job: Mapping[str, str], dashboard: bool) -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
+    about = ray.job_config.JobConfig(metadata=dict(job))
+    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "job_config": about}
     key = "engine.address"
     if address is None and (address := os.environ.get("RAY_ADDRESS")):  # as it is within `ray job submit`
         key = "$RAY_ADDRESS"
@@ -243,7 +270,10 @@ def _initialise(ray: Any, hosts: int | None, address: str | None) -> None:
         _knock(address, key)
     else:
         # more hosts than cores are allowed here: they take turns, and results are the same
-        options |= {"num_cpus": max(hosts or 0, os.cpu_count() or 1), "include_dashboard": True}
+        options |= {"num_cpus": max(hosts or 0, os.cpu_count() or 1), "include_dashboard": dashboard}
+        if dashboard and (missing := _no_dashboard()):
+            fault = f"cannot be shown ({missing}): pip install 'ray[default]', or go without it"
+            raise UserError(fault, key="engine.dashboard")
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(address=address, **options)
@@ -268,3 +298,12 @@ def _knock(address: str, key: str) -> None:
         raise UserError(
             f"nothing answers at '{address}' ({error}): start a cluster there, or leave the address out", key=key
         ) from error
+
+
+def _no_dashboard() -> ImportError | None:
+    """Why Ray cannot show its dashboard; it would say so in several paragraphs and a traceback."""
+    try:
+        import ray.dashboard.optional_deps  # noqa: F401
+    except ImportError as error:
+        return error
+    return None

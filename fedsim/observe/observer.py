@@ -5,6 +5,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, nullco
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from fedsim.totals import Totals
+
 
 @dataclass(frozen=True)
 class RoundStart:
@@ -39,6 +41,22 @@ class RoundReport:
     loss: float | None = None
     quality: Mapping[str, float] = field(default_factory=dict)
     """Metrics by name; empty where the round was not evaluated."""
+    stage_index: int = 0
+    """Within the phase, from 0."""
+    spent: Totals = field(default_factory=Totals)
+    """In this round, and in the server's lessons before it."""
+    outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    """Trips that ended in this round, by device class and outcome."""
+    round_s: float = 0.0
+    """Simulated time from the round's start to its end."""
+    seconds: float = 0.0
+    """Real time that the round took."""
+    hosts: int = 0
+    """None where nothing is trained."""
+    busy_s: float = 0.0
+    """Real time that hosts spent on training, summed over them."""
+    published_bytes: int = 0
+    """Groups that hosts can fetch."""
 
 
 class Observer(Protocol):

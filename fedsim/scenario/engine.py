@@ -17,6 +17,10 @@ class Engine(Config):
     """Host actors; null: one a core (or a GPU share)."""
     address: Text | None = None
     """A running Ray cluster: `auto` or its address; null: start one here."""
+    dashboard: Flag = True
+    """Start Ray's dashboard with the cluster, where one is started here."""
+    metrics: Flag = True
+    """Numbers of every round for Prometheus, where the run is on Ray."""
     block_clients: Count | None = None
     """Clients summed before anything is sent back; part of the result's rounding. null: from the cohort's size."""
     device: Literal["cpu", "cuda"] = "cpu"

@@ -11,7 +11,7 @@ WITHOUT_EFFECT: dict[str, Any] = {
     "name": True,
     "summary": True,
     "outputs": True,
-    "engine": {"kind", "hosts", "address", "gpus_per_host"},
+    "engine": {"kind", "hosts", "address", "gpus_per_host", "dashboard", "metrics"},
 }
 """Left out of the identity: a run may be resumed elsewhere, under another name, with more hosts."""
 
