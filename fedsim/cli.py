@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from fedsim.commands import calibrate, fleet, paper, scenario, schema, show
+from fedsim.commands import calibrate, export, fleet, paper, scenario, schema, show
 from fedsim.observe.console import console
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command()(scenario.scenario)
 app.command()(show.show)
 app.command()(show.compare)
+app.command()(export.export)
 app.command()(paper.paper)
 app.command()(fleet.fleet)
 app.command()(calibrate.calibrate)

@@ -1,7 +1,7 @@
 """Reads a finished run: its trace as pandas frames, its scenario and its summary."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -83,13 +83,22 @@ class Run:
         Raises:
             UserError: no such table or column, a filter that makes no sense, or a file that was damaged meanwhile.
         """
-        wanted = _selected(table, columns, filters)
-        methods = self.traces.items()
-        rows = [wanted.read(trace_folder(self.path, method), manifest) for method, manifest in methods]
-        whole = pa.concat_tables([wanted.schema.empty_table(), *rows]).unify_dictionaries()
-        del rows  # so that every column's memory goes as soon as it is a pandas one
+        whole = pa.concat_tables(list(self.scan(table, columns, filters))).unify_dictionaries()
         frame: pd.DataFrame = whole.to_pandas(self_destruct=True, split_blocks=True)
         return frame
+
+    def scan(
+        self, table: str, columns: Sequence[str] | None = None, filters: Filters | None = None
+    ) -> Iterator[pa.Table]:
+        """The same as Arrow tables, one file of the trace at a time and at least one, for what does not fit in memory.
+
+        Raises:
+            UserError: as `read` does.
+        """
+        wanted = _selected(table, columns, filters)
+        yield wanted.schema.empty_table()
+        for method, manifest in self.traces.items():
+            yield from wanted.parts(trace_folder(self.path, method), manifest)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -159,10 +168,9 @@ class _Selection:
     table: str
     where: pc.Expression | None = None
 
-    def read(self, folder: Path, source: Manifest | Flush) -> pa.Table:
-        """Those of one method, or of one flush, in the order written."""
+    def parts(self, folder: Path, source: Manifest | Flush) -> Iterator[pa.Table]:
+        """Those of one method, or of one flush, file by file in the order written."""
         text = [field.name for field in self.schema if pa.types.is_dictionary(field.type)]
-        parts = []
         for part in source.parts_of(self.table):
             try:
                 rows = pq.read_table(
@@ -174,8 +182,11 @@ class _Selection:
                 )
             except (pa.ArrowException, OSError) as error:
                 raise UserError(f"cannot be read: {error}", file=folder / part.file) from error
-            parts.append(rows.cast(self.schema))
-        return pa.concat_tables(parts) if parts else self.schema.empty_table()
+            yield rows.cast(self.schema)
+
+    def read(self, folder: Path, source: Flush) -> pa.Table:
+        """The same as one table."""
+        return pa.concat_tables([self.schema.empty_table(), *self.parts(folder, source)])
 
 
 def _selected(name: str, columns: Sequence[str] | None, filters: Filters | None) -> _Selection:
