@@ -40,10 +40,12 @@ def scenario(
         refuse({"--set": assignments, **rest, "--engine, --hosts, --address": where}, "needs the NAME of a scenario")
         _list_scenarios(as_json)
         return
-    from fedsim.scenario.load import load
     from fedsim.scenario.shelf import find
 
-    loaded = None if name is None else load(find(name), assignments or [])
+    path = None if name is None else find(name)
+    from fedsim.scenario.load import load
+
+    loaded = None if path is None else load(path, assignments or [])
     if resume is not None:
         refuse(rest, "does not go with --resume: the run says that for itself")
         refuse({} if loaded else {"--set": assignments}, "does not go with --resume: a run keeps its settings")

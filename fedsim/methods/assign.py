@@ -5,7 +5,7 @@ For methods whose plans differ in size (depth, width). Plans are numbered from t
 
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,10 +14,12 @@ from pydantic import Field
 from fedsim import rng
 from fedsim.data.work import IntArray
 from fedsim.errors import UserError, choose
-from fedsim.fleet.deal import largest_remainder
-from fedsim.fleet.devices import Fleet, FloatArray
+from fedsim.fleet.deal import FloatArray, largest_remainder
 from fedsim.methods.base import Federated, Fit, Stage
 from fedsim.scenario.base import Config, Positive, Problem, Text, Whole
+
+if TYPE_CHECKING:
+    from fedsim.fleet.devices import Fleet
 
 
 class Assignment(Config):
@@ -50,7 +52,7 @@ class Assignment(Config):
                 yield Problem(("devices", name), f"is plan {plan}, the plans are 0 to {plans - 1}")
 
 
-def check_classes(assignment: Assignment, fleet: Fleet, key: str) -> None:
+def check_classes(assignment: Assignment, fleet: "Fleet", key: str) -> None:
     """Every device class of the fleet has a plan, where plans go by class.
 
     Raises:

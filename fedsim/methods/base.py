@@ -6,9 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 import numpy as np
 
-from fedsim.data.objective import Objective
 from fedsim.data.work import IntArray
-from fedsim.fleet.devices import Fleet, FloatArray
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.plan import Plan, Slot
 from fedsim.scenario.base import Config, Positive, Problem
@@ -20,6 +18,8 @@ from fedsim.training.recipe import Recipe
 from fedsim.wire import PLAIN, Codec, Wire
 
 if TYPE_CHECKING:
+    from fedsim.data.objective import Objective
+    from fedsim.fleet.devices import Fleet, FloatArray
     from fedsim.scenario.schema import Scenario
 
 PhaseName = PhaseKind
@@ -76,7 +76,7 @@ class Lesson:
 
     name: str
     """Names its random streams as well."""
-    objective: Objective
+    objective: "Objective"
     shape: LocalShape
     """Of what is trained; a student's has its teacher beside it."""
     config: Pretrain
@@ -88,15 +88,15 @@ class Fit:
 
     clients: IntArray
     """Their numbers in the fleet, [n]."""
-    devices: Fleet
+    devices: "Fleet"
     """Theirs."""
     memory_bytes: IntArray
     """Peak memory of training, [p, n]."""
-    seconds: FloatArray
+    seconds: "FloatArray"
     """Duration of the whole trip, [p, n]."""
     deadline_s: float | None
     """Longest time that a trip may take."""
-    fleet: Fleet
+    fleet: "Fleet"
     """All devices there are."""
     seed: int
 

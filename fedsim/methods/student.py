@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from fedsim.data.objective import Objective
 from fedsim.methods.base import Federated, Lesson, PhaseName, Stage
 from fedsim.model.architecture import Architecture, Head, LocalShape
 from fedsim.model.distillation import Distillation
@@ -20,6 +19,7 @@ from fedsim.scenario.model import Model
 from fedsim.scenario.phases import Pretrain
 
 if TYPE_CHECKING:
+    from fedsim.data.objective import Objective
     from fedsim.scenario.schema import Scenario
 
 Section = Literal["general", "task"]
@@ -152,7 +152,7 @@ class Student(Federated):
         """The scenario's is the teacher."""
         return (scenario, *super().models(scenario))
 
-    def lessons(self, section: Section, pair: Pair, objective: Objective) -> list[Lesson]:
+    def lessons(self, section: Section, pair: Pair, objective: "Objective") -> list[Lesson]:
         """What the server trains before a phase: the teacher on the task, then the student."""
         asked, found = self.sections.get(section), list[Lesson]()
         if isinstance(asked, DistilTask) and asked.teacher is not None:
@@ -217,7 +217,7 @@ class Student(Federated):
                 yield Problem((section, *problem.key), problem.message)
 
 
-def taught_objective(objective: Objective, distillation: Distillation | None) -> Objective:
+def taught_objective(objective: "Objective", distillation: Distillation | None) -> "Objective":
     """The samples as a student sees them: soft labels at every attended token take logits at every one."""
     if distillation is None or objective.kind != "mlm":
         return objective

@@ -8,13 +8,27 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core.core_schema import ModelSchema
+
 from fedsim.methods.registry import kinds
+from fedsim.scenario.meanings import meanings
 from fedsim.scenario.schema import Scenario
+
+
+class _Explained(GenerateJsonSchema):
+    """A schema in which every key says what it means."""
+
+    def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
+        own = super().model_schema(schema)
+        for name, text in meanings(schema["cls"]).items():
+            own["properties"][name].setdefault("description", text)
+        return own
 
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of a scenario file: its keys, types and bounds, not what sections ask of each other."""
-    schema = Scenario.model_json_schema()
+    schema = Scenario.model_json_schema(schema_generator=_Explained)
     definitions = schema["$defs"]
     by_kind = {
         definition["properties"]["kind"].get("const"): name

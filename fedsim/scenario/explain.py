@@ -7,11 +7,11 @@ from difflib import get_close_matches
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from fedsim.errors import choose
 from fedsim.scenario.base import PROBLEMS, Config, Key, Problem
+from fedsim.scenario.meanings import meanings
 
 WANTED = {
     "int_type": "an integer",
@@ -54,21 +54,19 @@ class _Spot:
     """The type wanted there; None: a key that the schema does not know."""
     parent: Any
     """The type around it."""
-    field: FieldInfo | None
 
 
 def _follow(root: type[Config], loc: Sequence[str | int]) -> _Spot:
     """Walk the schema along an error's location, which names the chosen member of a union as if it were a key."""
-    spot = _Spot((), root, None, None)
+    spot = _Spot((), root, None)
     for part in loc:
         here = spot.expected
         if part == "[key]":
             break
         if len(members := _members(here)) > 1:
             chosen = next((m for m in members if _tag(m) == part), None)
-            spot = _Spot(spot.key, _bare(chosen), spot.parent, spot.field)
+            spot = _Spot(spot.key, _bare(chosen), spot.parent)
             continue
-        field: FieldInfo | None = None
         inner: Any = None
         if isinstance(here, type) and issubclass(here, Config):
             field = here.model_fields.get(str(part))
@@ -77,7 +75,7 @@ def _follow(root: type[Config], loc: Sequence[str | int]) -> _Spot:
             inner = _bare(get_args(here)[1])
         elif get_origin(here) is tuple:
             inner = _bare(get_args(here)[0])
-        spot = _Spot((*spot.key, part), inner, here, field)
+        spot = _Spot((*spot.key, part), inner, here)
     return spot
 
 
@@ -107,7 +105,7 @@ def _problem(detail: ErrorDetails, spot: _Spot) -> Problem:
         case "extra_forbidden":
             return Problem(spot.key, f"unknown key; {choose(str(spot.key[-1]), spot.parent.model_fields)}")
         case "missing":
-            return Problem(spot.key, f"is required{_meaning(spot.field)}")
+            return Problem(spot.key, f"is required{_meaning(spot)}")
         case "literal_error":
             return Problem(spot.key, f"unknown value {_shown(given)}; {_choices(given, get_args(spot.expected))}")
         case "union_tag_not_found":
@@ -162,14 +160,14 @@ def _remedy(kind: str, given: object, spot: _Spot) -> str:
     kinds = [_tag(member) for member in _members(spot.expected)]
     if kind == "model_attributes_type" and isinstance(given, str) and given in kinds:
         return f": write {{kind: {given}}}"
-    return f"; `kind` is one of: {', '.join(sorted(kinds))}" if kinds else _meaning(spot.field)
+    return f"; `kind` is one of: {', '.join(sorted(kinds))}" if kinds else _meaning(spot)
 
 
-def _meaning(field: FieldInfo | None) -> str:
-    if field is None or not field.description:
+def _meaning(spot: _Spot) -> str:
+    if not (isinstance(spot.parent, type) and issubclass(spot.parent, Config)):
         return ""
-    sentence = " ".join(field.description.split()).removesuffix(".")
-    return f" ({sentence})"
+    sentence = " ".join(meanings(spot.parent).get(str(spot.key[-1]), "").split()).removesuffix(".")
+    return f" ({sentence})" if sentence else ""
 
 
 def _counted(number: int) -> str:

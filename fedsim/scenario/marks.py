@@ -7,7 +7,9 @@ for 90, `no` for false and `010` for 8. Here `1e-3` is a number, `1e6` and `1_00
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,8 +74,7 @@ def parse(text: str, place: Callable[[int], Place]) -> Document:
     """
     try:
         # Nothing but plain data is ever built: nodes are read, and their tags only compared.
-        node = _Composer(text).get_single_node()
-        return _Builder(place).document(node)
+        return _Builder(place).document(_composed(text))
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise _user_error(_plain(error), place(mark.line + 1 if mark else 1)) from error
@@ -84,7 +85,7 @@ def parse(text: str, place: Callable[[int], Place]) -> Document:
         raise _user_error("is nested too deeply", place(1)) from error
 
 
-class _Composer(yaml.SafeLoader):
+class _Resolver(yaml.resolver.BaseResolver):
     yaml_implicit_resolvers = {}
 
 
@@ -96,7 +97,39 @@ for _tag, _pattern, _first in (
     ("float", r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", "-+."),
     ("merge", r"<<", "<"),
 ):
-    _Composer.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
+    _Resolver.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"(?:{_pattern})\Z"), list(_first))
+
+
+class _Composer(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, yaml.composer.Composer, _Resolver):
+    """PyYAML's own reader, whose words for what is wrong are the ones that users see."""
+
+    def __init__(self, text: str) -> None:
+        yaml.reader.Reader.__init__(self, text)
+        yaml.scanner.Scanner.__init__(self)
+        yaml.parser.Parser.__init__(self)
+        yaml.composer.Composer.__init__(self)
+        _Resolver.__init__(self)
+
+
+def _composed(text: str) -> yaml.Node | None:
+    """The nodes of a document. LibYAML reads many times as fast, where PyYAML has it; what it refuses is read again."""
+    if yaml.__with_libyaml__:
+        with suppress(yaml.YAMLError, UnicodeError):
+            return _quick()(text).get_single_node()
+    return _Composer(text).get_single_node()
+
+
+@cache
+def _quick() -> Any:
+    class Quick(yaml.composer.Composer, yaml.cyaml.CParser, _Resolver):
+        """Events from LibYAML, composed in Python: LibYAML's own composer overflows the stack where nesting is deep."""
+
+        def __init__(self, text: str) -> None:
+            yaml.cyaml.CParser.__init__(self, text)
+            yaml.composer.Composer.__init__(self)
+            _Resolver.__init__(self)
+
+    return Quick
 
 
 class _Builder:

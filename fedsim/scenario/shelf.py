@@ -6,7 +6,6 @@ from importlib import resources
 from pathlib import Path
 
 from fedsim.errors import UserError, choose
-from fedsim.scenario.load import load
 
 ENDINGS = (".yaml", ".yml")
 
@@ -70,6 +69,8 @@ def _known(places: Sequence[Path]) -> dict[str, Path]:
 
 
 def _row(name: str, path: Path) -> Row:
+    from fedsim.scenario.load import load  # not needed to find a file, and it takes the time of all methods
+
     try:
         scenario = load(path).scenario
     except UserError as error:

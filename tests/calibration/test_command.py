@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fedsim.fleet import build
+from fedsim.fleet.devices import build
 from fedsim.scenario.load import load
 from tests.calibration.test_measurement import BACKWARD, FORWARD, file
 from tests.command import Desk, desk

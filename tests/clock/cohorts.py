@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fedsim.cost.price import Prices
-from fedsim.fleet import Fleet
+from fedsim.fleet.devices import Fleet
 
 
 def fleet(

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from fedsim.clock import Outcome
 from fedsim.cost.price import Prices
-from fedsim.fleet import Fleet
+from fedsim.fleet.devices import Fleet
 
 
 def walk(price: Prices, device: Fleet, i: int, until: Fraction) -> tuple[list[int], list[Fraction]]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedsim.clock import OUTCOMES, Outcome, Trips, durations, energy, play
 from fedsim.clock.transfers import ServerLink
 from fedsim.cost.price import Prices
-from fedsim.fleet import Fleet
+from fedsim.fleet.devices import Fleet
 from tests.clock.cohorts import fleet, prices
 from tests.clock.reference import linked, reference
 

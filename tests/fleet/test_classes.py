@@ -5,8 +5,9 @@ import pytest
 
 from fedsim.clock.trips import durations
 from fedsim.errors import UserError
-from fedsim.fleet import Fleet, build, catalog
+from fedsim.fleet import catalog
 from fedsim.fleet.classes import read
+from fedsim.fleet.devices import Fleet, build
 from fedsim.scenario.fleet import CatalogFleet, Pace
 from fedsim.scenario.fleet import Fleet as FleetSpec
 from tests.clock import cohorts

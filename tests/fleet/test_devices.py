@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedsim.errors import UserError
-from fedsim.fleet import Fleet, build, catalog, of_class
+from fedsim.fleet import catalog
 from fedsim.fleet.deal import largest_remainder
+from fedsim.fleet.devices import Fleet, build, of_class
 from fedsim.scenario.fleet import CatalogFleet
 from fedsim.scenario.fleet import Fleet as FleetSpec
 

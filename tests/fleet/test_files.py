@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from fedsim.errors import UserError
-from fedsim.fleet import Fleet, build
+from fedsim.fleet.devices import Fleet, build
 from fedsim.fleet.files import UNNAMED, read
 from fedsim.scenario.fleet import FileFleet
 from fedsim.scenario.fleet import Fleet as FleetSpec

@@ -8,7 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from fedsim.errors import UserError
-from fedsim.fleet import Fleet, build, catalog
+from fedsim.fleet import catalog
+from fedsim.fleet.devices import Fleet, build
 from fedsim.scenario.fleet import CatalogFleet, FedScaleFleet
 from fedsim.scenario.fleet import Fleet as FleetSpec
 from tests.fleet.readers.test_fcc import PING, SPEED, ping, speed

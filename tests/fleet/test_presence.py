@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fedsim.errors import UserError
-from fedsim.fleet import build as build_fleet
 from fedsim.fleet.availability import AllOf, Always, Markov, Recorded
+from fedsim.fleet.devices import build as build_fleet
 from fedsim.fleet.presence import Presence, build
 from fedsim.scenario.fleet import Fleet as FleetSpec
 
