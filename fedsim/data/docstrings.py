@@ -54,12 +54,17 @@ def load(spec: DocstringCorpus, cache: Path, observer: Observer) -> Corpus:
     folder = cache / "corpora" / key
     make_once(folder, lambda empty: _build(empty, libraries, sources, spec, observer))
 
+    fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
+    labels = {"kind": KINDS, "library": tuple(sources)}
+    return Corpus(lambda: _table(folder), fingerprint, labels, {"names": mentions.TYPES}, sources)
+
+
+def _table(folder: Path) -> "datasets.Dataset":
     import datasets
 
     table = datasets.load_from_disk(str(folder / "samples"))
-    fingerprint = (folder / "fingerprint").read_text(encoding="utf-8")
-    labels = {"kind": KINDS, "library": tuple(sources)}
-    return Corpus(table, fingerprint, labels, {"names": mentions.TYPES}, sources)
+    assert isinstance(table, datasets.Dataset)
+    return table
 
 
 def _rules() -> str:

@@ -55,7 +55,7 @@ def load(spec: FileCorpus, base: Path, cache: Path, observer: Observer) -> Corpu
     folder = cache / "corpora" / fingerprint
     make_once(folder, build)
     sources = {str(name): digest for name, digest in zip((*spec.train, *spec.test), hashes, strict=True)}
-    return open_corpus(folder, fingerprint, sources, observer)
+    return open_corpus(folder, fingerprint, sources, observer, spec.tokenised)
 
 
 def check(spec: FileCorpus, base: Path) -> None:

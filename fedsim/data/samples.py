@@ -4,8 +4,9 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from fedsim.data.corpus import Corpus
 from fedsim.data.tokenised import without_padding
 from fedsim.errors import UserError
 from fedsim.observe.observer import Observer
+
+if TYPE_CHECKING:
+    import datasets
 
 LAYOUT = 1
 """Version of the folders written here; part of every fingerprint."""
@@ -115,10 +119,10 @@ class Builder:
                 self._notes.append(f"{name}: only test samples are of class {', '.join(in_order(unseen))}")
 
 
-def open_corpus(folder: Path, fingerprint: str, sources: Mapping[str, str], observer: Observer) -> Corpus:
-    """The corpus that `Builder` wrote in `folder`, memory-mapped; repeats what there was to note about it."""
-    import datasets
-
+def open_corpus(
+    folder: Path, fingerprint: str, sources: Mapping[str, str], observer: Observer, tokenised: bool = False
+) -> Corpus:
+    """The corpus that `Builder` wrote in `folder`; repeats what there was to note about it."""
     meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
     for note in meta["notes"]:
         observer.note(note)
@@ -126,8 +130,14 @@ def open_corpus(folder: Path, fingerprint: str, sources: Mapping[str, str], obse
     for column, names in meta["names"].items():
         group, _, name = column.partition(".")
         groups[group][name] = tuple(names)
-    table = datasets.Dataset.from_file(str(folder / "corpus.arrow"))
-    return Corpus(table, fingerprint, groups["label"], groups["spans"], dict(sources))
+    read = partial(_table, folder / "corpus.arrow")
+    return Corpus(read, fingerprint, groups["label"], groups["spans"], dict(sources), tokenised)
+
+
+def _table(file: Path) -> "datasets.Dataset":
+    import datasets
+
+    return datasets.Dataset.from_file(str(file))
 
 
 def held_out(content: pa.Array, fraction: float) -> Bools:

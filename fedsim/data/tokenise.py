@@ -33,7 +33,7 @@ _IGNORED = -100
 def identity(corpus: Corpus, spec: Tokenizer, max_tokens: int) -> str:
     """Names a folder of tokens by all that decides its content, this code included."""
     rules = [inspect.getsource(importlib.import_module(name)) for name in (__name__, tokenizers_.__name__)]
-    tokenizer = [] if _is_tokenised(corpus) else tokenizers_.identity(spec)
+    tokenizer = [] if corpus.tokenised else tokenizers_.identity(spec)
     return fingerprint_of("tokens", corpus.fingerprint, tokenizer, max_tokens, rules)
 
 
@@ -44,7 +44,7 @@ def build(folder: Path, corpus: Corpus, spec: Tokenizer, max_tokens: int, cache:
         UserError: no tokenizer, an unusable sample, or no training sample left.
     """
     special = dict.fromkeys(("pad", "cls", "sep", "mask"), -1)
-    if _is_tokenised(corpus):
+    if corpus.tokenised:
         lists = _as_given(corpus, max_tokens)
         content = lists["input_ids"]
         vocabulary = 1 + max(int(column.values.to_numpy().max(initial=0)) for column in lists.values())
@@ -74,10 +74,6 @@ def build(folder: Path, corpus: Corpus, spec: Tokenizer, max_tokens: int, cache:
     save(columns, _features(columns), meta["fingerprint"], folder / "samples")
     merge_batches(folder / "samples")
     (folder / "meta.json").write_text(json.dumps(meta), encoding="utf-8")
-
-
-def _is_tokenised(corpus: Corpus) -> bool:
-    return "input_ids" in corpus.table.column_names
 
 
 def _batches(corpus: Corpus, *columns: str) -> Iterator[pa.Table]:

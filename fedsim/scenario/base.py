@@ -49,6 +49,7 @@ class Config(BaseModel):
         extra="forbid",
         allow_inf_nan=False,
         validate_default=True,
+        defer_build=True,  # a class that is only imported, as on hosts, takes no time for its validator
     )
 
     @model_validator(mode="before")

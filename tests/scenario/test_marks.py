@@ -192,3 +192,11 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     file = tmp_path / "x.yaml"
     file.write_bytes(b"\xef\xbb\xbfname: \xc3\xa9\n")
     assert read(file)[0].data == {"name": "é"}
+
+
+def test_a_document_is_the_same_with_and_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted((Path(__file__).parents[2] / "scenarios").glob("*.yaml"))
+    texts = [*(file.read_text(encoding="utf-8") for file in files), "a: {b:1, c: [d:e, 'f\n\n g']}", "a: &x 1\nb: *x"]
+    quick = [document(text) for text in texts]
+    monkeypatch.setattr(yaml, "__with_libyaml__", False)
+    assert [document(text) for text in texts] == quick
