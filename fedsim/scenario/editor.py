@@ -23,7 +23,8 @@ class _Explained(GenerateJsonSchema):
     def model_schema(self, schema: ModelSchema) -> dict[str, Any]:
         own, section = super().model_schema(schema), cast(type[Config], schema["cls"])
         for name, text in meanings(section).items():
-            own["properties"][name].setdefault("description", text)
+            if text:
+                own["properties"][name]["description"] = text
         return own
 
 

@@ -13,12 +13,11 @@ from fedsim.scenario.base import Config
 
 @cache
 def meanings(section: type[Config]) -> dict[str, str]:
-    """Field -> what stands below it, here or in a class that this one is made from; none where there is no source."""
+    """Field -> what stands below it, here or in a class that this one is made from; empty where nothing does."""
     found: dict[str, str] = {}
     for owner in reversed(section.__mro__):
         found |= _docstrings(owner.__module__).get(owner.__qualname__, {})
-    given = {name: field.description or found.get(name) for name, field in section.model_fields.items()}
-    return {name: text for name, text in given.items() if text}
+    return {name: field.description or found.get(name, "") for name, field in section.model_fields.items()}
 
 
 @cache

@@ -14,6 +14,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from fedsim.scenario.base import Config
+from fedsim.scenario.meanings import meanings
 from fedsim.scenario.schema import Scenario
 from fedsim.scenario.words import parts, said, unit_of
 
@@ -124,11 +125,11 @@ def _inherited(name: str, config: type[Config], base: type[Config]) -> bool:
     if name not in base.model_fields or not issubclass(config, base):
         return False
     own, above = config.model_fields[name], base.model_fields[name]
-    return (own.annotation, own.metadata, repr(own.default), own.description) == (
+    return (own.annotation, own.metadata, repr(own.default), meanings(config)[name]) == (
         above.annotation,
         above.metadata,
         repr(above.default),
-        above.description,
+        meanings(base)[name],
     )
 
 
@@ -149,7 +150,7 @@ def _table(section: Section, places: dict[type[Config], Section]) -> str:
         type_, allowed = said(field.annotation, field.metadata)
         default = "*required*" if field.is_required() else _default(field)
         unit = unit_of(name) if re.search(r"number", type_) else ""
-        meaning = " ".join((field.description or "").split()).replace("|", "\\|")
+        meaning = " ".join(meanings(section.config)[name].split()).replace("|", "\\|")
         rows.append(
             f"| `{name}` | {type_} | {unit} | {default} | {'; '.join(filter(None, (allowed, kinds)))} | {meaning} |"
         )
