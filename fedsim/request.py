@@ -1,6 +1,6 @@
 """What to run and where to compute, from the options of the command line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fedsim.engine.base import Engine
 from fedsim.errors import UserError
-from fedsim.scenario.engine import Engine
+from fedsim.observe.observer import Observer
+from fedsim.scenario.engine import Engine as Config
 from fedsim.scenario.explain import explain
 from fedsim.scenario.identity import difference
 from fedsim.scenario.load import Loaded
@@ -46,7 +48,7 @@ def again(folder: Path, loaded: Loaded | None) -> Request:
     return replace(request, scenario=loaded.scenario, base=loaded.base)
 
 
-def place(request: Request, where: Mapping[str, Any]) -> Engine | None:
+def place(request: Request, where: Mapping[str, Any]) -> Config | None:
     """Where a run computes: what the scenario says, overruled by options; None where nothing is trained.
 
     Args:
@@ -67,10 +69,40 @@ def place(request: Request, where: Mapping[str, Any]) -> Engine | None:
                 raise UserError("goes with --engine ray, this run's engine is inline", key=_OPTIONS[key])
         config = {key: value for key, value in config.items() if key not in ("hosts", "address")}
     try:
-        return Engine.model_validate(config)
+        return Config.model_validate(config)
     except ValidationError as error:
-        problem = next(explain(error, Engine))
+        problem = next(explain(error, Config))
         raise UserError(problem.message, key=_OPTIONS[str(problem.key[0])]) from None
+
+
+def starter(config: Config, request: Request, observer: Observer) -> Callable[[], Engine]:
+    """What makes the engine, and tells how that goes; torch and Ray are imported when it is called."""
+
+    def start() -> Engine:
+        if config.kind == "inline":
+            with observer.task("loading torch", None):
+                from fedsim.engine.inline import InlineEngine
+
+                return InlineEngine(config.device, config.precision)
+        from fedsim.engine.ray_pool import RayEngine
+        from fedsim.monitor.watch import job
+
+        with observer.task("starting Ray" if config.address is None else "connecting to Ray", None):
+            pool = RayEngine(
+                config.hosts,
+                config.address,
+                config.device,
+                config.precision,
+                config.gpus_per_host,
+                observer.note,
+                job(request),
+                config.dashboard,
+            )
+        hosts = f"{pool.hosts} host{'' if pool.hosts == 1 else 's'}"
+        observer.note(f"Ray: {hosts}" + (f", dashboard at http://{pool.dashboard}" if pool.dashboard else ""))
+        return pool
+
+    return start
 
 
 def by_option(error: UserError, where: Mapping[str, Any]) -> UserError:

@@ -29,8 +29,9 @@ WRITTEN = [name for name in PAGES if name.endswith(".md")]
 LANGUAGES = {".py": "python", ".yaml": "yaml", ".toml": "toml", ".json": "json"}
 API = """# Python API
 
-What `import fedsim` gives, and the modules for reading runs. Everything else is inside, and may change; the
-[architecture](../architecture.md) lists it.
+What `import fedsim` gives, and the modules that make tables and figures of a run. Frames are tidy (a row an
+observation, a column a variable) and units are in the names of columns: `_s`, `_bytes`, `_j`; [the trace](../trace.md)
+lists them all. Everything else is inside, and may change; the [architecture](../architecture.md) lists it.
 
 """
 

@@ -1,6 +1,6 @@
 """`scenario`: run one, or list those at hand."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,11 +13,7 @@ from fedsim.errors import UserError
 from fedsim.observe.console import console
 
 if TYPE_CHECKING:
-    from fedsim.engine.base import Engine
-    from fedsim.observe.observer import Observer
-    from fedsim.scenario.engine import Engine as EngineConfig
     from fedsim.scenario.load import Loaded
-    from fedsim.simulation import Request
 
 
 def scenario(
@@ -52,7 +48,7 @@ def scenario(
     from fedsim.monitor.watch import watched
     from fedsim.observe.terminal import observer_on
     from fedsim.report import pictures
-    from fedsim.request import again, fresh, place
+    from fedsim.request import again, fresh, place, starter
     from fedsim.simulation import simulate
 
     if resume is not None:
@@ -67,7 +63,7 @@ def scenario(
         drawing = request.scenario.outputs.figures and not request.price
         if drawing:
             pictures.check()
-        summary = simulate(request, None if config is None else _starter(config, request, observer), observer)
+        summary = simulate(request, None if config is None else starter(config, request, observer), observer)
         if drawing:
             observer.note(f"figures: {', '.join(map(str, pictures.draw(request.folder)))}")
     if as_json:
@@ -99,34 +95,6 @@ def _told(folder: Path, loaded: "Loaded | None", where: Mapping[str, Any], numbe
             error = by_option(error, where)
             error = locate(loaded, error) if loaded else error
         raise typer.Exit(tell(console(stderr=True), error, folder if is_run(folder) else None)) from None
-
-
-def _starter(config: "EngineConfig", request: "Request", observer: "Observer") -> "Callable[[], Engine]":
-    def start() -> "Engine":
-        if config.kind == "inline":
-            with observer.task("loading torch", None):
-                from fedsim.engine.inline import InlineEngine
-
-                return InlineEngine(config.device, config.precision)
-        from fedsim.engine.ray_pool import RayEngine
-        from fedsim.monitor.watch import job
-
-        with observer.task("starting Ray" if config.address is None else "connecting to Ray", None):
-            pool = RayEngine(
-                config.hosts,
-                config.address,
-                config.device,
-                config.precision,
-                config.gpus_per_host,
-                observer.note,
-                job(request),
-                config.dashboard,
-            )
-        hosts = f"{pool.hosts} host{'' if pool.hosts == 1 else 's'}"
-        observer.note(f"Ray: {hosts}" + (f", dashboard at http://{pool.dashboard}" if pool.dashboard else ""))
-        return pool
-
-    return start
 
 
 def _list_scenarios(as_json: bool) -> None:
