@@ -53,7 +53,7 @@ def place(request: Request, where: Mapping[str, Any]) -> Config | None:
 
     Args:
         request: what to run.
-        where: options given, by the names of `Engine`.
+        where: options given, by the names of its keys.
 
     Raises:
         UserError: an option that has no use here, or a value that is not allowed.
