@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from fedsim.commands import calibrate, export, fleet, paper, scenario, schema, show
+from fedsim.commands import calibrate, export, fleet, monitor, paper, scenario, schema, show
 from fedsim.observe.console import console
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command()(export.export)
 app.command()(paper.paper)
 app.command()(fleet.fleet)
 app.command()(calibrate.calibrate)
+app.command()(monitor.monitor)
 app.command()(schema.schema)
 
 
