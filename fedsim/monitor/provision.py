@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import yaml
@@ -155,4 +156,6 @@ def running(port: int, health: str, key: str) -> bool:
         with urlopen(f"http://{LOOPBACK}:{port}{health}", timeout=3):
             return True
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()
         raise UserError(f"port {port} is in use by another program: choose another one", key=key) from error
