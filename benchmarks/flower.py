@@ -1,6 +1,6 @@
-"""W3 in Flower's simulation (`flwr[simulation]`, which runs clients in Ray actors); for an environment that has it.
+"""A work in Flower's simulation (`flwr[simulation]`, which runs clients in Ray actors); for an environment that has it.
 
-    python -m benchmarks.flower --rounds 8
+    python -m benchmarks.flower --work mlm --rounds 8
 
 FedAvg of the current Message API, one CPU a client, hence as many actors as processors. Clients keep their module
 from one call to the next: to build it anew in every call, as Flower's quickstart does, is slower still.
@@ -24,17 +24,19 @@ import torch
 
 from benchmarks import workload
 from benchmarks.meter import Meter
+from benchmarks.workload import Workload
 
 HOSTS = 2
 
 
 @lru_cache(maxsize=1)
-def client() -> tuple[workload.Data, Any]:
+def client(name: str) -> tuple[workload.Data, Any]:
     """The data and the module of a worker process."""
-    return workload.Data(), workload.model()
+    work = workload.WORKLOADS[name]
+    return workload.Data(work), work.model()
 
 
-def client_app() -> Any:
+def client_app(work: Workload) -> Any:
     """A client that trains on the data of the client it is told to be."""
     from flwr.app import ArrayRecord, Message, MetricRecord, RecordDict
     from flwr.clientapp import ClientApp
@@ -43,7 +45,7 @@ def client_app() -> Any:
 
     @app.train()
     def train(message: Any, context: Any) -> Any:
-        data, module = client()
+        data, module = client(work.name)
         module.load_state_dict(message.content["arrays"].to_torch_state_dict())
         samples = workload.train(module, data.batches(int(message.content["config"]["client"])))
         content = {"arrays": ArrayRecord(module.state_dict()), "metrics": MetricRecord({"num-examples": samples})}
@@ -52,7 +54,7 @@ def client_app() -> Any:
     return app
 
 
-def simulate(rounds: int, meter: Meter) -> dict[str, torch.Tensor]:
+def simulate(work: Workload, rounds: int, meter: Meter) -> dict[str, torch.Tensor]:
     """All rounds; returns the final global weights as a state dict."""
     from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, RecordDict
     from flwr.serverapp import ServerApp
@@ -66,8 +68,8 @@ def simulate(rounds: int, meter: Meter) -> dict[str, torch.Tensor]:
         def configure_train(self, server_round: int, arrays: Any, config: Any, grid: Any) -> Iterable[Any]:
             if server_round == 1:
                 meter.mark()
-            nodes, _ = sample_nodes(grid, workload.CLIENTS, workload.COHORT)
-            for node, number in zip(nodes, workload.cohort(server_round - 1), strict=True):
+            nodes, _ = sample_nodes(grid, work.clients, work.cohort_clients)
+            for node, number in zip(nodes, work.cohort(server_round - 1), strict=True):
                 settings = ConfigRecord({"client": number, "server-round": server_round})
                 content = RecordDict({"arrays": arrays, "config": settings})
                 yield Message(content=content, message_type=MessageType.TRAIN, dst_node_id=node)
@@ -81,15 +83,15 @@ def simulate(rounds: int, meter: Meter) -> dict[str, torch.Tensor]:
 
     @server.main()
     def main(grid: Any, context: Any) -> None:
-        strategy = ListedCohorts(fraction_evaluate=0.0, min_available_nodes=workload.CLIENTS)
-        first = ArrayRecord(workload.model().state_dict())
+        strategy = ListedCohorts(fraction_evaluate=0.0, min_available_nodes=work.clients)
+        first = ArrayRecord(work.model().state_dict())
         result = strategy.start(grid=grid, initial_arrays=first, num_rounds=rounds)
         final.update(result.arrays.to_torch_state_dict())
 
     run_simulation(
         server_app=server,
-        client_app=client_app(),
-        num_supernodes=workload.CLIENTS,
+        client_app=client_app(work),
+        num_supernodes=work.clients,
         backend_config={
             "client_resources": {"num_cpus": 1, "num_gpus": 0.0},
             "init_args": {"num_cpus": HOSTS},
@@ -104,13 +106,14 @@ def main() -> None:
     import ray
 
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", choices=workload.WORKLOADS, required=True)
     parser.add_argument("--rounds", type=int, required=True)
     options = parser.parse_args()
     logging.getLogger("flwr").setLevel(logging.WARNING)
     torch.set_num_threads(1)
-    meter = Meter()
-    module = workload.model()
-    module.load_state_dict(simulate(options.rounds, meter))
+    work, meter = workload.WORKLOADS[options.work], Meter()
+    module = work.model()
+    module.load_state_dict(simulate(work, options.rounds, meter))
     meter.finish(workload.flat(module).numpy(), flwr=flwr.__version__, ray=ray.__version__, torch=torch.__version__)
 
 

@@ -1,7 +1,7 @@
-"""W3 in pfl-research (`pfl[pytorch]`); for an environment that has it.
+"""A work in pfl-research (`pfl[pytorch]`); for an environment that has it.
 
-    python -m benchmarks.pfl_research --rounds 8
-    torchrun --standalone --nproc-per-node 2 -m benchmarks.pfl_research --rounds 8
+    python -m benchmarks.pfl_research --work mlm --rounds 8
+    torchrun --standalone --nproc-per-node 2 -m benchmarks.pfl_research --work mlm --rounds 8
 
 pfl evaluates the first cohort before and after it is trained, whatever it is told, so its first round does more work.
 """
@@ -20,9 +20,10 @@ from torch import Tensor
 
 from benchmarks import workload
 from benchmarks.meter import Meter
+from benchmarks.workload import Workload
 
 
-def simulate(rounds: int, meter: Meter) -> Any:
+def simulate(work: Workload, rounds: int, meter: Meter) -> Any:
     """All rounds; returns the module with the final global weights."""
     from pfl.aggregate.simulate import SimulatedBackend
     from pfl.aggregate.weighting import WeightByDatapoints
@@ -41,7 +42,7 @@ def simulate(rounds: int, meter: Meter) -> Any:
     def metrics(module: Any, ids: Tensor, targets: Tensor) -> dict[str, Any]:
         return {"loss": Weighted(0.0, len(ids))}
 
-    module, data = workload.model(), workload.Data()
+    module, data = work.model(), workload.Data(work)
     module.loss, module.metrics = MethodType(loss, module), MethodType(metrics, module)
     model = PyTorchModel(
         module,
@@ -50,7 +51,7 @@ def simulate(rounds: int, meter: Meter) -> Any:
     )
 
     # pfl asks for a client at a time, and for a few more than it trains
-    clients = (client for round_ in range(rounds + 50) for client in workload.cohort(round_))
+    clients = (client for round_ in range(rounds + 50) for client in work.cohort(round_))
     dataset = FederatedDataset(
         lambda client: Dataset([data.ids[client], data.targets[client]], user_id=str(client)), lambda: next(clients)
     )
@@ -68,13 +69,13 @@ def simulate(rounds: int, meter: Meter) -> Any:
         algorithm_params=NNAlgorithmParams(
             central_num_iterations=rounds,
             evaluation_frequency=10**9,
-            train_cohort_size=workload.COHORT,
+            train_cohort_size=work.cohort_clients,
             val_cohort_size=0,
         ),
         backend=SimulatedBackend(training_data=dataset, val_data=None, postprocessors=[WeightByDatapoints()]),
         model=model,
         model_train_params=NNTrainHyperParams(
-            local_num_epochs=1, local_learning_rate=workload.LEARNING_RATE, local_batch_size=workload.BATCH
+            local_num_epochs=1, local_learning_rate=workload.LEARNING_RATE, local_batch_size=work.batch_samples
         ),
         callbacks=[Marks()],
     )
@@ -86,6 +87,7 @@ def main() -> None:
     import pfl
 
     parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--work", choices=workload.WORKLOADS, required=True)
     parser.add_argument("--rounds", type=int, required=True)
     options = parser.parse_args()
     logging.disable(logging.INFO)
@@ -93,7 +95,7 @@ def main() -> None:
     # pfl draws from numpy's global generator; nothing that it draws matters here
     np.random.seed(0)  # noqa: NPY002
     meter = Meter()
-    module = simulate(options.rounds, meter)
+    module = simulate(workload.WORKLOADS[options.work], options.rounds, meter)
     if int(os.environ.get("RANK", 0)) == 0:
         meter.finish(workload.flat(module).numpy(), pfl=pfl.__version__, torch=torch.__version__)
 

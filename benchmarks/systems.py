@@ -3,23 +3,20 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
 from benchmarks import scenario, workload
 from benchmarks.meter import FOLDER
+from benchmarks.workload import TUNED, Workload
 
 ROOT = Path(__file__).resolve().parent.parent
-BASELINE = "torch-2-flat"
-"""The bare loop that ratios are taken to."""
 REFERENCE = "torch-1"
 """The bare loop whose final weights everybody must reach."""
-PEERS = {"flower": ("BENCH_FLWR_PYTHON", "flwr"), "pfl": ("BENCH_PFL_PYTHON", "pfl")}
-"""System -> environment variable with its python, and folder of its environment in benchmarks/venvs."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +28,33 @@ class System:
     """In tables."""
     command: tuple[str, ...]
     """`{folder}` stands for the run's own folder."""
-    kind: Literal["script", "fedsim"] = "script"
-    """A script of this folder, which writes its own result; or a run of fedsim, whose trace is read."""
+    family: Literal["bare", "fedsim", "peer"] = "bare"
+    """The trace of fedsim is read; the others are scripts of this folder, which write their results themselves."""
+    masked: bool = False
+    """Logits of masked-language modelling are computed at masked positions alone: less work than most others do."""
+    always: bool = True
+    """Run in every turn; the others are run once, to be looked at and not to be relied on."""
+    shapes: bool = True
+    """Run also on the shapes that nobody tuned for."""
+
+
+class Peer(NamedTuple):
+    """Another simulator, and where its environment is looked for."""
+
+    variable: str
+    """Environment variable with its python."""
+    folder: str
+    """In benchmarks/venvs."""
+    package: str
+    """What to install in it."""
+    module: str
+    """The script that runs it."""
+
+
+PEERS = {
+    "flower": Peer("BENCH_FLWR_PYTHON", "flwr", "flwr[simulation]", "benchmarks.flower"),
+    "pfl": Peer("BENCH_PFL_PYTHON", "pfl", "pfl[pytorch]", "benchmarks.pfl_research"),
+}
 
 
 @dataclass(frozen=True)
@@ -45,64 +67,84 @@ class Outcome:
     versions: dict[str, str]
 
 
-def bare(rounds: int) -> list[System]:
+def bare(work: Workload, rounds: int) -> Iterator[System]:
     """Plain torch."""
-
-    def system(name: str, label: str, *options: str) -> System:
-        module = (sys.executable, "-m", "benchmarks.bare_torch", "--rounds", str(rounds))
-        return System(name, label, (*module, *options))
-
-    return [
-        system(REFERENCE, "bare torch, 1 process"),
-        system("torch-2", "bare torch, 2 processes", "--processes", "2"),
-        system(BASELINE, "bare torch, 2 processes, flat buffers", "--processes", "2", "--flat"),
-        system("torch-2-kept", "the same, freed memory kept", "--processes", "2", "--flat", "--keep-memory"),
-    ]
-
-
-def scenarios(folder: Path, rounds: int) -> dict[scenario.Positions, Path]:
-    """Write W3 for fedsim: with the logits at all positions, as the others have them, and at the masked ones alone."""
-    return {positions: scenario.write(folder, rounds, positions) for positions in get_args(scenario.Positions)}
+    start = (sys.executable, "-m", "benchmarks.bare_torch", "--work", work.name, "--rounds", str(rounds))
+    two = (*start, "--processes", "2")
+    yield System(REFERENCE, "bare torch, 1 process", start, always=False)
+    yield System("torch-2", "bare torch, 2 processes", two, always=False, shapes=False)
+    yield System("torch-2-flat", "bare torch, 2 processes, flat buffers", (*two, "--way", "flat"), shapes=False)
+    kept = (*two, "--keep-memory", "--way")
+    yield System("torch-2-kept", "the same, freed memory kept", (*kept, "flat"))
+    once = (*start, "--keep-memory", "--way", "vectorised")
+    yield System("torch-1-vmap", "bare torch, 1 process, vectorised", once, always=False, shapes=False)
+    yield System("torch-2-vmap", "bare torch, 2 processes, vectorised", (*kept, "vectorised"))
+    if work.task == "mlm":
+        label = "bare torch, 2 processes, flat buffers, masked positions"
+        yield System("torch-2-masked", label, (*kept, "masked"), masked=True, shapes=False)
 
 
-def simulator(files: Mapping[scenario.Positions, Path]) -> list[System]:
+def scenarios(work: Workload, folder: Path, rounds: int) -> dict[scenario.Positions, Path]:
+    """Write the work for fedsim.
+
+    Masked-language modelling comes twice: with the logits at all positions, as the others have them, and at the masked
+    ones alone.
+    """
+    ways = get_args(scenario.Positions) if work.task == "mlm" else ("all",)
+    return {positions: scenario.write(work, folder, rounds, positions) for positions in ways}
+
+
+def simulator(files: Mapping[scenario.Positions, Path]) -> Iterator[System]:
     """fedsim through its command line."""
     engines = {
         "ray-2": ("Ray, 2 hosts", "--engine", "ray", "--hosts", "2"),
         "ray-1": ("Ray, 1 host", "--engine", "ray", "--hosts", "1"),
         "inline": ("inline", "--engine", "inline"),
     }
-    systems = []
     for positions, file in files.items():
-        note = "" if positions == "all" else ", masked positions"
+        masked = positions == "masked"
         for name, (label, *options) in engines.items():
-            command = (sys.executable, "-m", "fedsim", "scenario", str(file), *options, "--out", "{folder}/run")
-            systems.append(System(f"fedsim-{name}-{positions}", f"fedsim, {label}{note}", command, "fedsim"))
-    return systems
+            yield System(
+                name=f"fedsim-{name}-{positions}",
+                label=f"fedsim, {label}{', masked positions' if masked else ''}",
+                command=(sys.executable, "-m", "fedsim", "scenario", str(file), *options, "--out", "{folder}/run"),
+                family="fedsim",
+                masked=masked,
+                always=not (masked and name == "ray-1"),
+                shapes=name == "ray-2",
+            )
 
 
-def peers(rounds: int, pythons: dict[str, str | None]) -> tuple[list[System], list[str]]:
+def peers(work: Workload, rounds: int, pythons: Mapping[str, str | None]) -> tuple[list[System], list[str]]:
     """Other simulators, and a line for each that is not there.
 
     Args:
+        work: what they are given.
         rounds: of every run.
-        pythons: system -> python of an environment that has it, as given on the command line.
+        pythons: peer -> python of an environment that has it, as given on the command line.
     """
-    systems, missing = [], []
-    for name, (variable, environment) in PEERS.items():
-        beside = ROOT / "benchmarks" / "venvs" / environment / "bin" / "python"
+    systems: list[System] = []
+    missing = []
+    for name, peer in PEERS.items():
+        beside = ROOT / "benchmarks" / "venvs" / peer.folder / "bin" / "python"
         # not resolved: the python of an environment is a link, and knows its environment by the link's place
-        python = Path(pythons.get(name) or os.environ.get(variable) or beside).absolute()
+        python = Path(pythons.get(name) or os.environ.get(peer.variable) or beside).absolute()
         if not python.is_file():
-            missing.append(f"{name}: no python at {python}; give --{name} or {variable} (see benchmarks/README.md)")
+            missing.append(
+                f"{name}: no python at {python}; give --{name} or {peer.variable} (see benchmarks/README.md)"
+            )
             continue
-        script = ("-m", "benchmarks.flower" if name == "flower" else "benchmarks.pfl_research", "--rounds", str(rounds))
-        if name == "flower":
-            systems.append(System(name, "Flower, Ray, 2 actors", (str(python), *script)))
+        script = ("-m", peer.module, "--work", work.name, "--rounds", str(rounds))
+        if name == "pfl":
+            alone, both = (), ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+            label = "pfl-research, {}"
+            systems += [
+                System("pfl-1", label.format("1 process"), (str(python), *alone, *script), "peer", always=False,
+                       shapes=False),
+                System("pfl-2", label.format("2 processes"), (str(python), *both, *script), "peer"),
+            ]  # fmt: skip
         else:
-            several = (str(python), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-            systems.append(System("pfl-1", "pfl-research, 1 process", (str(python), *script)))
-            systems.append(System("pfl-2", "pfl-research, 2 processes", (*several, *script)))
+            systems.append(System(name, "Flower, Ray, 2 actors", (str(python), *script), "peer"))
     return systems, missing
 
 
@@ -119,21 +161,22 @@ def environment(folder: Path, cache: Path) -> dict[str, str]:
     return {**os.environ, **ours}
 
 
-def read(system: System, folder: Path) -> Outcome:
+def read(work: Workload, system: System, folder: Path) -> Outcome:
     """What a finished run has left in its folder."""
-    if system.kind == "fedsim":
+    if system.family == "fedsim":
         run = folder / "run"
         identity = json.loads((run / "identity.json").read_text(encoding="utf-8"))
         versions = {name: identity["versions"][name] for name in ("fedsim", "ray", "torch")}
-        return Outcome(tuple(scenario.round_ends(run)), scenario.weights(run), versions)
+        return Outcome(tuple(scenario.round_ends(run)), scenario.weights(work, run), versions)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return Outcome(tuple(result["round_ends"]), np.load(folder / "weights.npy"), result["versions"])
 
 
-def choose(systems: Sequence[System], only: Sequence[str]) -> list[System]:
-    """Those whose name starts with one of the words, and the two that everything is compared to."""
+def choose(work: Workload, systems: Sequence[System], only: Sequence[str]) -> list[System]:
+    """Those for this work whose name starts with one of the words, and the reference."""
+    fitting = [system for system in systems if work.name in TUNED or system.shapes]
     return [
         system
-        for system in systems
-        if not only or system.name in (REFERENCE, BASELINE) or any(system.name.startswith(word) for word in only)
+        for system in fitting
+        if not only or system.name == REFERENCE or any(system.name.startswith(word) for word in only)
     ]

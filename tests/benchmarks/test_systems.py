@@ -1,0 +1,50 @@
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmarks import systems
+from benchmarks.systems import REFERENCE
+from benchmarks.workload import CLASSIFY, MLM, WORKLOADS
+
+
+def test_peers_are_found_by_option_then_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for peer in systems.PEERS.values():
+        monkeypatch.delenv(peer.variable, raising=False)
+    absent = str(tmp_path / "absent")
+    none, missing = systems.peers(MLM, 3, dict.fromkeys(systems.PEERS, absent))
+    assert not none
+    assert [line.partition(":")[0] for line in missing] == list(systems.PEERS)
+    assert all(absent in line for line in missing)
+    monkeypatch.setenv("BENCH_PFL_PYTHON", sys.executable)
+    found, missing = systems.peers(MLM, 3, {"flower": sys.executable, "pfl": None, "blazefl": absent})
+    assert [system.name for system in found] == ["flower", "pfl-1", "pfl-2"]
+    assert all(system.command[0] == sys.executable for system in found)
+    assert all(system.command[-4:] == ("--work", "mlm", "--rounds", "3") for system in found)
+
+
+def test_choosing_keeps_what_the_rest_is_compared_to(tmp_path: Path) -> None:
+    everything = [*systems.bare(MLM, 2), *systems.simulator({"all": tmp_path / "mlm.yaml"})]
+    names = [system.name for system in systems.choose(MLM, everything, ["fedsim-ray"])]
+    assert names == [REFERENCE, "fedsim-ray-2-all", "fedsim-ray-1-all"]
+    assert systems.choose(MLM, everything, []) == everything
+
+
+def test_other_shapes_have_what_a_comparison_needs(tmp_path: Path) -> None:
+    work = WORKLOADS["mlm-wide"]
+    files = {"all": tmp_path / "a.yaml", "masked": tmp_path / "b.yaml"}
+    everything = [*systems.bare(work, 2), *systems.simulator(files)]  # type: ignore[arg-type]
+    names = [system.name for system in systems.choose(work, everything, [])]
+    assert names == [REFERENCE, "torch-2-kept", "torch-2-vmap", "fedsim-ray-2-all", "fedsim-ray-2-masked"]
+
+
+def test_the_reference_is_the_first_that_is_run() -> None:
+    for work in WORKLOADS.values():
+        names = [system.name for system in systems.bare(work, 2)]
+        assert names[0] == REFERENCE
+        assert ("torch-2-masked" in names) == (work.task == "mlm")
+
+
+def test_masked_positions_are_for_masked_language_modelling_alone(tmp_path: Path) -> None:
+    assert list(systems.scenarios(MLM, tmp_path / "mlm", 2)) == ["all", "masked"]
+    assert list(systems.scenarios(CLASSIFY, tmp_path / "classify", 2)) == ["all"]
