@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from fedsim.commands import calibrate, export, fleet, monitor, paper, scenario, schema, show
+from fedsim.commands import calibrate, export, fleet, monitor, paper, scenario, schema, show, watch
 from fedsim.observe.console import console
 
 app = typer.Typer(
@@ -17,6 +17,7 @@ app = typer.Typer(
 app.command()(scenario.scenario)
 app.command()(show.show)
 app.command()(show.compare)
+app.command()(watch.watch)
 app.command()(export.export)
 app.command()(paper.paper)
 app.command()(fleet.fleet)

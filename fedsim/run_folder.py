@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from fedsim import __version__
 from fedsim.errors import UserError
+from fedsim.fleet.devices import Fleet
 from fedsim.scenario.identity import fingerprint
 from fedsim.scenario.schema import Scenario
 from fedsim.store import atomic
@@ -129,7 +130,7 @@ def check_world(folder: Path, world: World) -> None:
     Raises:
         UserError: a file or package that the run reads has changed.
     """
-    own = {"text": world.tokens.fingerprint if world.tokens else "", "fleet": _hash(vars(world.fleet))}
+    own = {"text": world.tokens.fingerprint if world.tokens else "", "fleet": fleet_hash(world.fleet)}
     if not (folder / WORLD).is_file():
         atomic.write_json(folder / WORLD, own)
         return
@@ -215,9 +216,10 @@ def _empty(folder: Path) -> None:
             path.unlink()
 
 
-def _hash(columns: Mapping[str, Any]) -> str:
+def fleet_hash(fleet: Fleet) -> str:
+    """One word for all columns of a fleet, as `world.json` has it."""
     digest = hashlib.sha256()
-    for name, value in columns.items():
+    for name, value in vars(fleet).items():
         digest.update(f"{name} ".encode())
         digest.update(value.tobytes() if isinstance(value, np.ndarray) else repr(value).encode())
     return digest.hexdigest()

@@ -9,6 +9,7 @@ from fedsim.report.style import (
     BACKGROUND,
     INK,
     LABELS,
+    LEG_COLOURS,
     best_unit,
     blank,
     categories,
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
 
     from fedsim.trace.reader import Run
 
-_LEG_COLOURS = {
-    **{"download_s": "#56B4E9", "compute_s": "#BBBBBB", "exchange_s": "#009E73", "server_s": "#CC79A7"},
-    **{"wait_s": "#F0E442", "upload_s": "#E69F00"},
-}
 AT_ONCE = 7
 """Methods whose lines are told apart in one plot."""
 ROW = 4
@@ -220,12 +217,12 @@ def _legs(axes: "Axes", run: "Run", by: By) -> None:
     classes, methods = _levels(table)
     for name, place, method, style in _bars(classes, methods, run):
         left = 0.0
-        for leg, colour in _LEG_COLOURS.items():
+        for leg, colour in LEG_COLOURS.items():
             width = rows[name, method][leg] / size
             axes.barh(place, width, left=left, height=_thick(methods), color=colour)
             left += width
         axes.plot(left, place, marker=style["marker"], color=style["color"], markersize=4, clip_on=False)
-    for leg, colour in _LEG_COLOURS.items():
+    for leg, colour in LEG_COLOURS.items():
         if table[leg].any():
             axes.barh(0, 0, color=colour, label=leg.removesuffix("_s"))
     axes.legend(fontsize=8, loc="lower right", edgecolor="none", framealpha=0.8)

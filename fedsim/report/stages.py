@@ -39,25 +39,29 @@ def stages(run: Path, methods: Iterable[str]) -> Grid:
     Raises:
         UserError: a file of the trace is missing or damaged.
     """
-    rows = []
-    for method in methods:
-        for stage in _merged(_read(run, method)):
-            rows.append(
-                (
-                    method,
-                    stage["phase"],
-                    stage["trained"],
-                    f"{stage['rounds']:,}",
-                    str(stage["depth"]),
-                    f"{stage['parameters_sent']:,}",
-                    f"{stage['upload_bytes_per_client'] / 1e6:,.3f}",
-                    f"{stage['upload_bytes_per_client'] / 2**20:,.3f}",
-                    share(stage["flops_share"], 1.0),
-                    share(stage["flops_layers_share"], 1.0),
-                    metric(stage["memory_bytes"], "B"),
-                )
-            )
+    return of_rows((method, _read(run, method)) for method in methods)
+
+
+def of_rows(stages: Iterable[tuple[str, Sequence[Mapping[str, Any]]]]) -> Grid:
+    """The same of rows of the trace's `stages`, by method."""
+    rows = [_cells(method, stage) for method, own in stages for stage in _merged(own)]
     return Grid(_HEADERS, rows, "stages", _NOTES, left=frozenset({0, 1, 2}), spare=_SPARE)
+
+
+def _cells(method: str, stage: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        method,
+        stage["phase"],
+        stage["trained"],
+        f"{stage['rounds']:,}",
+        str(stage["depth"]),
+        f"{stage['parameters_sent']:,}",
+        f"{stage['upload_bytes_per_client'] / 1e6:,.3f}",
+        f"{stage['upload_bytes_per_client'] / 2**20:,.3f}",
+        share(stage["flops_share"], 1.0),
+        share(stage["flops_layers_share"], 1.0),
+        metric(stage["memory_bytes"], "B"),
+    )
 
 
 def _read(run: Path, method: str) -> list[dict[str, Any]]:

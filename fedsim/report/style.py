@@ -19,6 +19,16 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 MARKERS = "os^DvPX"
 LINES = ("-", "--", "-.", ":")
 """The next one where colours begin again."""
+LEG_COLOURS: Mapping[str, str] = {
+    **{"download_s": "#56B4E9", "compute_s": "#BBBBBB", "exchange_s": "#009E73", "server_s": "#CC79A7"},
+    **{"wait_s": "#F0E442", "upload_s": "#E69F00"},
+}
+"""Parts of a trip."""
+OUTCOME_COLOURS: Mapping[str, str] = {
+    **{"completed": "#009E73", "late": "#E69F00", "dropped": "#D55E00", "out_of_memory": "#CC79A7"},
+    **{"unused": "#56B4E9", "failed": "#000000", "rejected": "#F0E442"},
+}
+"""What became of a trip."""
 INK, GRID = "#444444", "#E4E4E4"
 BACKGROUND: Mapping[str, Any] = {"color": "#D0D0D0", "linewidth": 1.0, "zorder": 1}
 """Lines that are there to compare with."""

@@ -1,13 +1,16 @@
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from fedsim.errors import UserError
 from fedsim.store import RunLock
+from fedsim.store.lock import held
 
 HOLD = """
 import sys, time
@@ -58,3 +61,22 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
         RunLock(tmp_path / "file" / "run"),
     ):
         pass
+
+
+def test_whether_a_folder_is_held_can_be_seen_without_holding_it(tmp_path: Path) -> None:
+    assert not held(tmp_path)
+    with RunLock(tmp_path):
+        assert held(tmp_path)
+        assert held(tmp_path)
+    assert not held(tmp_path)
+
+
+def test_a_look_at_the_lock_keeps_nobody_out(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    handle = os.open(tmp_path / ".lock", os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_SH)
+    timer = threading.Timer(0.015, os.close, [handle])
+    timer.start()
+    with RunLock(tmp_path):
+        assert held(tmp_path)
+    timer.join()
