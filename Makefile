@@ -22,8 +22,8 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $(READY)
 
-demo: $(READY) ## Run the quickstart scenario
-	$(BIN)/python -m fedsim scenario quickstart
+demo: $(READY) ## Run the quickstart scenario, and draw its picture
+	$(BIN)/python -m fedsim scenario quickstart --set outputs.figures=true
 
 test: lint ## Lint, types and all tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15

@@ -272,3 +272,9 @@ def test_the_picture_is_drawn_from_a_run_and_fits_a_page(tmp_path: Path, monkeyp
         content = picture.read_bytes()
         assert int.from_bytes(content[16:20]) == 1440  # the width, in a PNG's header
         assert len(content) < 400_000
+
+
+def test_the_drawings_are_what_their_script_draws(tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "docs/make_drawings.py"))["main"](str(tmp_path))
+    for drawing in ("round.svg", "stages.svg"):
+        assert (tmp_path / drawing).read_bytes() == (ROOT / "docs" / drawing).read_bytes(), "python docs/make_drawings.py"

@@ -65,7 +65,7 @@ def scenario(
             pictures.check()
         summary = simulate(request, None if config is None else starter(config, request, observer), observer)
         if drawing:
-            observer.note(f"figures: {', '.join(map(str, pictures.draw(request.folder)))}")
+            observer.note(f"figures: {len(pictures.draw(request.folder))} files in {request.folder / pictures.FOLDER}")
     if as_json:
         print_json(summary)
     else:

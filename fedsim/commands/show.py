@@ -67,6 +67,7 @@ def show_summary(
     from fedsim.report.devices import devices as class_grid
     from fedsim.report.failure import going_on
     from fedsim.report.layout import draw
+    from fedsim.report.pictures import first
     from fedsim.report.stages import stages as stage_grid
     from fedsim.run_folder import unfinished
 
@@ -80,5 +81,7 @@ def show_summary(
     closing = [f"run folder: {run}", f"open it:    {opening}"]
     if left := unfinished(run, summary):
         closing[1] = f"not ended:  {', '.join(left)}; go on with: {going_on(run)}"
+    if (picture := first(run)) is not None:
+        closing.append(f"picture:    {picture}")
     for line in closing:
         out.print(line, markup=False, highlight=False, soft_wrap=True)

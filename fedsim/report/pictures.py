@@ -8,6 +8,11 @@ from fedsim.errors import UserError
 FOLDER = "figures"
 
 
+def first(run: Path) -> Path | None:
+    """The picture to look at first, where a run has any."""
+    return next((file for file in sorted((run / FOLDER).glob("*.png"))), None)
+
+
 def check() -> None:
     """Figures can be drawn.
 
@@ -20,19 +25,24 @@ def check() -> None:
 
 
 def draw(run: Path) -> list[Path]:
-    """Quality along the way and in the end, against costs, as PNG and SVG; returns the files.
+    """An overview, and quality along the way and in the end against costs, as PNG and SVG; returns the files.
+
+    Of more methods than one plot can tell apart there is no overview.
 
     Raises:
         UserError: nothing was evaluated.
     """
-    from fedsim.report.figures import quality_figure
+    from fedsim.report.figures import AT_ONCE, overview_figure, quality_figure
     from fedsim.report.style import write
     from fedsim.report.tradeoff import tradeoff_figure
     from fedsim.trace.reader import read_run
 
     read, files = read_run(run), []
     (run / FOLDER).mkdir(exist_ok=True)
-    for name, make in (("quality", quality_figure), ("tradeoff", tradeoff_figure)):
+    figures = {"overview": overview_figure, "quality": quality_figure, "tradeoff": tradeoff_figure}
+    if len(read.methods) > AT_ONCE:
+        del figures["overview"]
+    for name, make in figures.items():
         figure = make(read)
         for kind in ("png", "svg"):
             file = run / FOLDER / f"{name}.{kind}"
