@@ -110,7 +110,16 @@ class MethodRun:
         policy = self._policy(turn)
         cohort, trips, flights, tier = policy.play(turn, begun, state, opened_s)
         self.observer.begin(
-            RoundStart(self.name, turn.phase.name, turn.stage.label, turn.round, self.rounds, len(cohort))
+            RoundStart(
+                method=self.name,
+                phase=turn.phase.name,
+                stage=turn.stage.label,
+                round=turn.round,
+                rounds=self.rounds,
+                cohort=len(cohort),
+                phase_first=turn.phase.first_round,
+                phase_rounds=turn.phase.config.rounds,
+            )
         )
         arrived = np.flatnonzero(trips.outcome == Outcome.completed.code)
         models = {**state.older, turn.round: begun}

@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from fedsim.engine.base import Engine
+from fedsim.engine.ray_log import RAY_LOG
 from fedsim.errors import UserError
 from fedsim.observe.observer import Observer
 from fedsim.scenario.engine import Engine as Config
@@ -97,6 +98,7 @@ def starter(config: Config, request: Request, observer: Observer) -> Callable[[]
                 observer.note,
                 job(request),
                 config.dashboard,
+                request.folder / RAY_LOG,
             )
         hosts = f"{pool.hosts} host{'' if pool.hosts == 1 else 's'}"
         observer.note(f"Ray: {hosts}" + (f", dashboard at http://{pool.dashboard}" if pool.dashboard else ""))

@@ -1,7 +1,7 @@
 """`scenario`: run one, or list those at hand."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -9,11 +9,15 @@ import typer
 
 from fedsim.commands.options import Assignments, print_json, refuse
 from fedsim.commands.show import show_summary
-from fedsim.errors import UserError
 from fedsim.observe.console import console
 
 if TYPE_CHECKING:
+    from fedsim.engine.base import Engine
+    from fedsim.observe.events import Events
+    from fedsim.observe.native import Folded
+    from fedsim.observe.observer import Observer
     from fedsim.scenario.load import Loaded
+    from fedsim.simulation import Request
 
 
 def scenario(
@@ -26,6 +30,10 @@ def scenario(
     hosts: Annotated[int | None, typer.Option(help="Ray host actors; one a core where it is left out.")] = None,
     address: Annotated[str | None, typer.Option(help="A running Ray cluster: auto or its address.")] = None,
     price: Annotated[bool, typer.Option("--price", help="Prices, clock and trace only: nothing is trained.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say where the result is, and what went wrong.")] = False,
+    log_format: Annotated[
+        Literal["text", "json"], typer.Option(help="Of stderr: for people, or a JSON object a line for programs.")
+    ] = "text",
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout; logs on stderr.")] = False,
 ) -> None:
     """Run a scenario, or list those at hand."""
@@ -33,68 +41,86 @@ def scenario(
     where = {key: value for key, value in given.items() if value is not None}
     rest = {"--method": method, "--out": out, "--price": price}
     if name is None and resume is None:
+        rest |= {"--quiet": quiet, "--log-format": log_format != "text"}
         refuse({"--set": assignments, **rest, "--engine, --hosts, --address": where}, "needs the NAME of a scenario")
         _list_scenarios(as_json)
         return
-    from fedsim.scenario.shelf import find
+    from fedsim.commands.ending import Ending
+    from fedsim.observe.native import Folded
 
-    path = None if name is None else find(name)
-    from fedsim.scenario.load import load
+    with Folded() as folded, Ending(as_events=log_format == "json") as ending:
+        if log_format == "json":
+            refuse({"--quiet": quiet}, "does not go with --log-format json")
+        if resume is not None:
+            refuse(rest, "does not go with --resume: the run says that for itself")
+            refuse({} if name else {"--set": assignments}, "does not go with --resume: a run keeps its settings")
+        loaded = ending.loaded = None if name is None else _load(name, assignments or [])
+        from fedsim.request import again, fresh
 
-    loaded = None if path is None else load(path, assignments or [])
-    if resume is not None:
-        refuse(rest, "does not go with --resume: the run says that for itself")
-        refuse({} if loaded else {"--set": assignments}, "does not go with --resume: a run keeps its settings")
-    from fedsim.monitor.watch import watched
-    from fedsim.observe.terminal import observer_on
-    from fedsim.report import pictures
-    from fedsim.request import again, fresh, place, starter
-    from fedsim.simulation import simulate
-
-    if resume is not None:
-        request = again(resume, loaded)
-    else:
-        assert loaded is not None
-        request = fresh(loaded, method or [], out, price)
-    numbered = request.folder if resume is None and out is None else None
-    with _told(request.folder, loaded, where, numbered), observer_on(console(stderr=True)) as shown:
-        config = place(request, where)
-        observer = watched(shown, request, config)
-        drawing = request.scenario.outputs.figures and not request.price
-        if drawing:
-            pictures.check()
-        summary = simulate(request, None if config is None else starter(config, request, observer), observer)
-        if drawing:
-            observer.note(f"figures: {len(pictures.draw(request.folder))} files in {request.folder / pictures.FOLDER}")
+        if resume is not None:
+            request = again(resume, loaded)
+        else:
+            assert loaded is not None
+            request = fresh(loaded, method or [], out, price)
+        ending.begun(request.folder, where, numbered=resume is None and out is None)
+        with _shown(ending.events, quiet, request) as shown:
+            summary = _simulate(request, where, shown, folded)
+        if ending.events is not None:
+            ending.events.write("ended", run=str(request.folder), methods=list(summary["methods"]))
     if as_json:
         print_json(summary)
     else:
-        show_summary(request.folder, summary, stages=request.price)
+        show_summary(request.folder, summary, stages=request.price, brief=quiet)
 
 
-@contextmanager
-def _told(folder: Path, loaded: "Loaded | None", where: Mapping[str, Any], numbered: Path | None) -> Iterator[None]:
-    """What ends a run before its end is said in one message and in the exit code."""
-    from fedsim.interrupt import Terminated
-    from fedsim.report.failure import going_on, tell
-    from fedsim.request import by_option, release
-    from fedsim.run_folder import is_run
-    from fedsim.scenario.load import locate
+def _load(name: str, assignments: list[str]) -> "Loaded":
+    """A mistyped name is told before everything that reads scenarios is imported."""
+    from fedsim.scenario.shelf import find
 
-    try:
-        yield
-    except KeyboardInterrupt as stop:
-        if is_run(folder):
-            hint = f"stopped; go on with: {going_on(folder)}"
-            console(stderr=True).print(hint, markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(143 if isinstance(stop, Terminated) else 130) from None
-    except Exception as error:
-        if isinstance(error, UserError):
-            if numbered is not None:
-                release(numbered)
-            error = by_option(error, where)
-            error = locate(loaded, error) if loaded else error
-        raise typer.Exit(tell(console(stderr=True), error, folder if is_run(folder) else None)) from None
+    path = find(name)
+    from fedsim.scenario.load import load
+
+    return load(path, assignments)
+
+
+def _shown(events: "Events | None", quiet: bool, request: "Request") -> "AbstractContextManager[Observer]":
+    """Who tells of progress on stderr."""
+    from fedsim.observe.observer import Silent
+    from fedsim.observe.terminal import observer_on
+
+    if events is not None:
+        return nullcontext(events)
+    methods = request.methods or tuple(request.scenario.methods)
+    return nullcontext(Silent()) if quiet else observer_on(console(stderr=True), methods)
+
+
+def _simulate(request: "Request", where: Mapping[str, Any], shown: "Observer", folded: "Folded") -> dict[str, Any]:
+    """The run itself, and the figures that it leaves."""
+    from fedsim.engine.ray_log import RAY_LOG
+    from fedsim.monitor.watch import watched
+    from fedsim.report import pictures
+    from fedsim.request import place, starter
+    from fedsim.simulation import simulate
+
+    config = place(request, where)
+    observer = watched(shown, request, config)
+    drawing = request.scenario.outputs.figures and not request.price
+    if drawing:
+        pictures.check()
+    if config is None:
+        summary = simulate(request, None, observer)
+    else:
+        start = starter(config, request, observer)
+
+        def begin() -> "Engine":
+            if config.kind == "ray":
+                folded.into(request.folder / RAY_LOG)
+            return start()
+
+        summary = simulate(request, begin, observer)
+    if drawing:
+        observer.note(f"figures: {len(pictures.draw(request.folder))} files in {request.folder / pictures.FOLDER}")
+    return summary
 
 
 def _list_scenarios(as_json: bool) -> None:

@@ -61,8 +61,12 @@ def show_summary(
     methods: Sequence[str] | None = None,
     *,
     devices: bool = False,
+    brief: bool = False,
 ) -> None:
-    """Print a run's summary: methods side by side, stages and classes of devices where asked for, and its folder."""
+    """Print a run's summary: methods side by side, stages and classes of devices where asked for, and its folder.
+
+    A brief one is the last lines alone: the folder, and how to open it or to go on.
+    """
     from fedsim.report.compare import of_run
     from fedsim.report.devices import devices as class_grid
     from fedsim.report.failure import going_on
@@ -72,8 +76,9 @@ def show_summary(
     from fedsim.run_folder import unfinished
 
     out, shown = console(), {name: own for name, own in summary["methods"].items() if not methods or name in methods}
-    draw(out, of_run(shown, out.width, "prices only: nothing was trained" if summary.get("price") else ""))
-    if stages and (trained := [name for name, numbers in shown.items() if numbers["rounds"]]):
+    if not brief:
+        draw(out, of_run(shown, out.width, "prices only: nothing was trained" if summary.get("price") else ""))
+    if stages and not brief and (trained := [name for name, numbers in shown.items() if numbers["rounds"]]):
         draw(out, stage_grid(run, trained))
         if devices:
             draw(out, class_grid(run, trained))

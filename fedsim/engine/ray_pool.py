@@ -8,9 +8,11 @@ import socket
 import threading
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 from fedsim.engine.base import kept
+from fedsim.engine.ray_log import gather
 from fedsim.engine.tasks import CentralTask, EvaluateChunk, EvaluateClients, MeasureTask, Result, Task, TrainBlock
 from fedsim.errors import FedsimError, UserError
 from fedsim.interrupt import Terminated
@@ -100,6 +102,7 @@ class RayEngine:
         tell: Callable[[str], None] = lambda text: None,
         job: Mapping[str, str] | None = None,
         dashboard: bool = True,
+        log: Path | None = None,
     ) -> None:
         """Start or join a cluster and ask it for hosts.
 
@@ -112,6 +115,7 @@ class RayEngine:
             tell: told what a user who waits wants to know.
             job: what the run is, for Ray's job table; `job_name` goes into the names of the hosts, too.
             dashboard: start Ray's dashboard with the cluster, where one is started.
+            log: where to keep what the hosts have written, once they have ended; of a cluster that is started here.
 
         Raises:
             UserError: no such cluster, it can never have so many hosts, or Ray has no dashboard.
@@ -144,6 +148,7 @@ class RayEngine:
             for i in range(self.hosts)
         ]
         self.dashboard: str = ray.worker.get_dashboard_url() or ""
+        self._log = log
         self._groups: dict[str, dict[int, Any]] = {}
         self._bytes: dict[str, int] = {}
         self._down: dict[int, Any] = {}
@@ -249,8 +254,11 @@ class RayEngine:
         self._actors = []
         self._groups.clear()
         self._down.clear()
-        if self._started_here:
+        if self._started_here and self._ray.is_initialized():
+            folder = Path(self._ray._private.worker._global_node.get_logs_dir_path())
             self._ray.shutdown()
+            if self._log is not None:
+                gather(folder, self._log)
 
     def __enter__(self) -> Self:
         return self

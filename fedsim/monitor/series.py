@@ -81,7 +81,7 @@ def _quality(report: RoundReport) -> Values:
 
 def _utilisation(report: RoundReport) -> Values:
     if report.hosts and report.seconds:
-        yield (), report.busy_s / (report.hosts * report.seconds)
+        yield (), report.utilisation
 
 
 SERIES = (

@@ -19,12 +19,14 @@ EVERY_S = 1.0
 def line(report: RoundReport) -> str:
     """A finished round in one line."""
     parts = [f"{report.method} {report.round}/{report.rounds}", f"{report.phase}: {report.stage}", *numbers(report)]
-    parts += [
-        f"{name.rpartition('/')[2]} {value:.4f}"
-        for name, value in report.quality.items()
-        if name.startswith(report.phase) and name.rpartition("/")[2] in HEADLINES
-    ]
+    parts += [f"{name} {value:.4f}" for name, value in headlines(report).items()]
     return " | ".join(parts)
+
+
+def headlines(report: RoundReport) -> dict[str, float]:
+    """The metrics of its phase that matter most; none where the round was not evaluated."""
+    named = {name.rpartition("/")[2]: value for name, value in report.quality.items() if name.startswith(report.phase)}
+    return {name: value for name, value in named.items() if name in HEADLINES}
 
 
 def numbers(report: RoundReport) -> list[str]:

@@ -20,6 +20,10 @@ class RoundStart:
     rounds: int
     """Rounds the method will have."""
     cohort: int
+    phase_first: int = 0
+    """First round of the phase, over the whole method."""
+    phase_rounds: int = 0
+    """Rounds that the phase will have; 0: not known."""
 
 
 @dataclass(frozen=True)
@@ -57,6 +61,11 @@ class RoundReport:
     """Real time that hosts spent on training, summed over them."""
     published_bytes: int = 0
     """Groups that hosts can fetch."""
+
+    @property
+    def utilisation(self) -> float:
+        """Share of the hosts' real time that went into training; 0 where there are none."""
+        return self.busy_s / (self.hosts * self.seconds) if self.hosts and self.seconds else 0.0
 
 
 class Observer(Protocol):
