@@ -54,3 +54,24 @@ def test_what_was_prepared_before_is_priced_and_shown_without_torch(work: Desk) 
     for command in ((*price, "second"), ("show", "second"), ("compare", "first", "second")):
         assert loaded(work, *command) & (TRAINING | DRAWING) == set()
     assert (work.folder / "second" / "run.json").is_file()
+
+
+HOST = """
+import sys
+import torch
+from fedsim.engine.host import Host
+from fedsim.model.architecture import Architecture, Head, LocalShape
+from fedsim.model.local import LocalModel
+from fedsim.plan import full
+sizes = Architecture("bert", 60, 32, 2, 4, 64, 16, dropout=0.1)
+LocalModel(LocalShape.of(sizes, Head("mlm"), full(2)))
+print(*sorted(sys.modules))
+"""
+
+
+def test_a_host_that_builds_a_model_loads_nothing_of_transformers_and_no_compiler() -> None:
+    ended = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True, check=True)
+    found = set(ended.stdout.split())
+    assert "torch" in found
+    unwanted = {"transformers", "torch._dynamo", "torch._inductor", "sympy", "accelerate", "datasets", "pandas", "ray"}
+    assert found & unwanted == set()

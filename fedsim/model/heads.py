@@ -2,10 +2,11 @@
 
 import torch
 from torch import Tensor, nn
-from transformers.activations import ACT2FN
 
 from fedsim.model.architecture import Architecture, Head
+from fedsim.model.encoder import activation
 from fedsim.model.linear import linear
+from fedsim.model.meta import unallocated
 
 
 class MLMHead(nn.Module):
@@ -14,7 +15,7 @@ class MLMHead(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.dense = nn.Linear(architecture.hidden, architecture.hidden)
-        self.activation = ACT2FN[architecture.activation]
+        self.activation = activation(architecture)
         self.norm = nn.LayerNorm(architecture.hidden, eps=architecture.norm_eps)
         self.bias = nn.Parameter(torch.zeros(architecture.vocabulary))
 
@@ -66,7 +67,7 @@ class LinearHead(nn.Module):
 
 def build_head(architecture: Architecture, head: Head) -> nn.Module:
     """A head on the meta device: its values are loaded later."""
-    with torch.device("meta"):
+    with unallocated():
         if head.kind == "mlm":
             return MLMHead(architecture) if architecture.decoder is None else TiedHead(architecture)
         if head.kind == "pooler":

@@ -15,6 +15,7 @@ from fedsim.model.bart import original, shifted
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
 from fedsim.model.linear import use_onednn
+from fedsim.model.meta import unallocated
 from fedsim.model.modules import build_modules, fill_buffers
 from fedsim.model.width import Window
 from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, Adapters, Slot, exit_head, layer
@@ -84,7 +85,8 @@ class LocalModel:
         }
         if shape.distillation is not None and shape.distillation.projection:
             width = shape.distillation.teacher.hidden
-            self.projection = nn.Linear(a.hidden, width, device="meta")
+            with unallocated():
+                self.projection = nn.Linear(a.hidden, width)
             self.module["projection"] = self.projection
             self.parts[PROJECTION] = Part(self.projection, projection_layout(a.hidden, width), True, self.device)
         left = [name for name, parameter in self.module.named_parameters() if parameter.is_meta]
@@ -238,7 +240,7 @@ def inject(layers: list[nn.Module], architecture: Architecture, adapters: Adapte
         lora_dropout=adapters.dropout,
         target_modules="|".join(re.escape(inside[target]) for target in adapters.targets),
     )
-    with torch.device("meta"):
+    with unallocated():
         for module in layers:
             inject_adapter_in_model(config, module)
 
