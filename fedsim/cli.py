@@ -5,7 +5,7 @@ from typing import NoReturn
 
 import typer
 
-from fedsim.commands import calibrate, export, fleet, monitor, paper, scenario, schema, show, watch
+from fedsim.commands import calibrate, export, fleet, monitor, paper, report, scenario, schema, show, watch
 from fedsim.observe.console import console
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app.command()(scenario.scenario)
 app.command()(show.show)
 app.command()(show.compare)
 app.command()(watch.watch)
+app.command()(report.report)
 app.command()(export.export)
 app.command()(paper.paper)
 app.command()(fleet.fleet)

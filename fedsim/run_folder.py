@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import platform
 import shutil
 from collections.abc import Iterator, Mapping
@@ -82,6 +83,7 @@ def describe(folder: Path, origin: Origin) -> None:
         "base": str(origin.base),
         "price": origin.price,
         "methods": list(origin.methods),
+        "machine": {"system": platform.platform(), "processor": platform.machine(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version(), "fedsim": __version__, **libraries},
     }
     atomic.write_json(folder / IDENTITY, identity)

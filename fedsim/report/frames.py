@@ -45,11 +45,12 @@ BASELINES = {
     "personal_accuracy": "personal_majority_accuracy",
 }
 """What is reached without any model, by the metric that it is to be compared with."""
-_WASTE = {
+WASTABLE: Mapping[str, tuple[str, ...]] = {
     "bytes": ("upload_bytes", "download_bytes"),
     "FLOPs": ("flops_forward", "flops_backward"),
     "device time": ("device_seconds",),
 }
+"""What may come to nothing, as columns of `rounds`; `wasted_` before a name is the part that did."""
 
 
 def headline(run: "Run") -> list[tuple[str, str]]:
@@ -123,10 +124,10 @@ def wasted(run: "Run") -> "pd.DataFrame":
     """Rows by method: share of `bytes`, `FLOPs` and `device time` spent on trips whose update was not used."""
     sums = run.rounds.groupby("method", sort=False).sum(numeric_only=True)
     shares = {}
-    for label, names in _WASTE.items():
+    for label, names in WASTABLE.items():
         spent, lost = sums[list(names)].sum(axis=1), sums[[f"wasted_{name}" for name in names]].sum(axis=1)
         shares[label] = lost / spent.where(spent > 0, 1)  # what sends nothing wastes nothing
-    table: pd.DataFrame = sums.assign(**shares)[list(_WASTE)]
+    table: pd.DataFrame = sums.assign(**shares)[list(WASTABLE)]
     return table
 
 

@@ -23,7 +23,7 @@ _LETTERS = 8.0
 """Size of names, in points."""
 _MARKER = 6.0
 """Size of markers, in points."""
-_SUMMED = {
+SUMMED = {
     "upload": ("upload_bytes",),
     "traffic": ("upload_bytes", "download_bytes"),
     "flops": ("flops_forward", "flops_backward"),
@@ -83,7 +83,7 @@ def repeats_figure(found: Repeats, costs: Sequence[str] = ("traffic", "flops")) 
     for name, summaries in found.methods.items():
         if (reached := quality(summaries, keys[-1])) is not None:
             rows[name] = {"value": reached.mean, "deviation": reached.deviation or 0.0}
-            for cost, columns in _SUMMED.items():
+            for cost, columns in SUMMED.items():
                 rows[name][cost] = fmean(sum(own[column] for column in columns) for own in summaries)
     without = without_model(every, keys[-1])
     table = pd.DataFrame.from_dict(rows, "index")

@@ -47,42 +47,68 @@ class FleetView:
         self._tallies: dict[str, _Tally] = {}
 
     def of(self, method: str, most: int = DEVICES) -> dict[str, Any]:
-        """Devices with what they did under a method, and sums by class.
-
-        Of more than `most` devices, so many are drawn at random, the same ones every time.
-
-        Returns:
-            `clients`: how many there are; `devices` and `networks`: names of classes; `points`: columns of those told;
-            `classes`: for each class of device with trips their number, outcomes, and seconds on each leg.
+        """`devices` and `taken` as one; their points have the same order.
 
         Raises:
             UserError: as the class, or a file cannot be read.
         """
-        fleet, tally = self._built(), self._tallied(method)
-        chosen = np.arange(len(fleet))
-        if len(fleet) > most:
-            draw = rng.stream(self._run.scenario.seed, "watch", "fleet")
-            chosen = np.sort(draw.choice(len(fleet), most, replace=False))
-        columns = {
-            "client": chosen,
-            "device": fleet.device[chosen],
-            "network": fleet.network[chosen],
-            "flops_per_s": fleet.flops_per_s[chosen],
-            "uplink_bits_per_s": fleet.uplink_bits_per_s[chosen],
-            "downlink_bits_per_s": fleet.downlink_bits_per_s[chosen],
-            "memory_bytes": fleet.memory_bytes[chosen],
-            "trips": tally.trips[chosen],
-            "late": tally.late[chosen],
-        }
+        every, own = self.devices(most), self.taken(method, most)
+        return {**every, **own, "points": {**every["points"], **own["points"]}}
+
+    def devices(self, most: int = DEVICES) -> dict[str, Any]:
+        """Devices; of more than `most`, so many are drawn at random, the same ones every time.
+
+        Returns:
+            `clients`: how many there are; `devices` and `networks`: names of classes; `points`: columns of those told.
+
+        Raises:
+            UserError: as the class.
+        """
+        fleet, chosen = self._built(), self._chosen(most)
+        columns = ("device", "network", "flops_per_s", "uplink_bits_per_s", "downlink_bits_per_s", "memory_bytes")
+        points = {name: plain(getattr(fleet, name)[chosen]) for name in columns}
         return {
-            "method": method,
             "clients": len(fleet),
             "devices": list(fleet.devices),
             "networks": list(fleet.networks),
+            "points": {"client": plain(chosen), **points},
+        }
+
+    def taken(self, method: str, most: int = DEVICES) -> dict[str, Any]:
+        """What devices did under a method.
+
+        Returns:
+            `took_part`: how many did; `points`: trips, and late ones, of the devices that `devices` tells; `classes`:
+            for each class of device with trips their number, outcomes, and seconds on each leg.
+
+        Raises:
+            UserError: as the class, or a file cannot be read.
+        """
+        tally, chosen = self._tallied(method), self._chosen(most)
+        return {
+            "method": method,
             "took_part": int((tally.trips > 0).sum()),
-            "points": {name: plain(values) for name, values in columns.items()},
+            "points": {"trips": plain(tally.trips[chosen]), "late": plain(tally.late[chosen])},
             "classes": _together(tally.classes),
         }
+
+    def memory_bytes(self) -> dict[str, int]:
+        """What training may use, by class of device: the most of any device of the class.
+
+        Raises:
+            UserError: as the class.
+        """
+        fleet = self._built()
+        found = np.zeros(len(fleet.devices), np.int64)
+        np.maximum.at(found, fleet.device, fleet.memory_bytes)
+        return dict(zip(fleet.devices, found.tolist(), strict=True))
+
+    def _chosen(self, most: int) -> Counts:
+        clients = self._run.scenario.fleet.clients
+        if clients <= most:
+            return np.arange(clients)
+        draw = rng.stream(self._run.scenario.seed, "watch", "fleet")
+        return np.sort(draw.choice(clients, most, replace=False))
 
     def _built(self) -> Fleet:
         if self._fleet is None:

@@ -175,7 +175,10 @@ class Followed:
         try:
             rows = pq.read_table(file, columns=names, filters=where, partitioning=None)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"cannot be read: {error}", file=file) from error
+            fault = f"cannot be read: {str(error).splitlines()[0]}"
+            if isinstance(error, pa.ArrowInvalid) and set(names) - set(_names(file)):
+                fault = "does not have the columns it must have: another version of fedsim wrote it"
+            raise UserError(fault, file=file) from error
         return rows.cast(pa.schema([schema.field(name) for name in names]))
 
     def summaries(self) -> dict[str, dict[str, Any]]:
@@ -199,6 +202,14 @@ class Followed:
     def _quality(self, method: str) -> dict[str, float]:
         rows = self.table(method, "evals").select(["phase", "metric", "value"]).to_pylist()
         return {f"{row['phase']}/{row['metric']}": row["value"] for row in rows if row["phase"] != "pretrain"}
+
+
+def _names(file: Path) -> list[str]:
+    """The columns of a file; of one that cannot be read, none are known to be missing."""
+    try:
+        return list(pq.read_schema(file).names)
+    except (pa.ArrowException, OSError):
+        return [column.name for table in TABLES.values() for column in table.columns]
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

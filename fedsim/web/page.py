@@ -4,19 +4,22 @@
 """
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
 from fedsim.report import style
-from fedsim.report.frames import BASELINES, HEADLINES
+from fedsim.report.frames import BASELINES, HEADLINES, WASTABLE
 from fedsim.report.layout import Grid
 from fedsim.report.overview import overview as grid_of
 from fedsim.report.stages import of_rows
 from fedsim.scenario.identity import fingerprint
+from fedsim.scenario.schema import Scenario
 from fedsim.trace.schema import TABLES
 from fedsim.web import curves, stages
 from fedsim.web.follow import Followed
@@ -77,6 +80,8 @@ def overview(run: Followed, points: int = curves.POINTS) -> dict[str, Any]:
             for key in keys
             if key.rpartition("/")[2] not in BASELINES.values()
         ],
+        "wasted": {name: _wasted(own) for name, own in begun.items()},
+        "memory": {name: _memory(run, name) for name in begun},
         "evals": evals,
         "losses": {name: curves.losses(run, name, points) for name in begun},
         "outcomes": {name: curves.outcomes(run, name) for name in begun},
@@ -86,14 +91,13 @@ def overview(run: Followed, points: int = curves.POINTS) -> dict[str, Any]:
 
 def about(run: Followed) -> dict[str, Any]:
     """What does not change while a run goes on: colours, the scenario, what made the run, how to make it again."""
-    scenario = run.scenario.model_dump(mode="json", exclude_defaults=True)
     command = ["python", "-m", "fedsim", "scenario", f"{run.scenario.name}.yaml"]
     command += [word for name in run.identity["methods"] for word in ("--method", name)]
     return {
         "outcomes": style.OUTCOME_COLOURS,
         "legs": {leg.removesuffix("_s"): colour for leg, colour in style.LEG_COLOURS.items()},
         "palette": list(style.COLOURS),
-        "scenario": yaml.safe_dump(scenario, sort_keys=False, allow_unicode=True, width=100),
+        "scenario": scenario_yaml(run.scenario),
         "fingerprint": fingerprint(run.scenario),
         "versions": run.identity["versions"],
         "machine": run.identity.get("machine"),
@@ -124,12 +128,66 @@ def baseline_label(key: str) -> str | None:
     return style.LABELS.get(name, name.replace("_", " ")) if name else None
 
 
+def scenario_yaml(scenario: Scenario) -> str:
+    """A scenario as YAML that makes the same run: what differs from the defaults, where that says it all."""
+    whole = scenario.model_dump(mode="json")
+    short = _kinds(scenario.model_dump(mode="json", exclude_defaults=True), whole)
+    try:
+        same = fingerprint(Scenario.model_validate(short)) == fingerprint(scenario)
+    except ValidationError:
+        same = False
+    return yaml.safe_dump(short if same else whole, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _kinds(given: Any, whole: Any) -> Any:
+    """What differs from the defaults, and what sort of thing it is of: a section without its `kind` cannot be read."""
+    if isinstance(given, dict):
+        own = {key: value for key, value in whole.items() if key in given or key == "kind"}
+        return {key: _kinds(given[key], value) if key in given else value for key, value in own.items()}
+    if isinstance(given, list):
+        return [_kinds(*pair) for pair in zip(given, whole, strict=True)]
+    return given
+
+
+def _wasted(own: Mapping[str, Any]) -> dict[str, float]:
+    """Share of bytes, FLOPs and device time that went into updates which nobody used."""
+    shares = {}
+    for label, names in WASTABLE.items():
+        spent = sum(own[name] for name in names)
+        shares[label] = float(f"{sum(own[f'wasted_{name}'] for name in names) / spent:.6g}") if spent else 0.0
+    return shares
+
+
+def _memory(run: Followed, method: str) -> dict[str, int]:
+    """By phase, the most that a device needs in the first round of any of its stages, in bytes."""
+    found: dict[str, int] = {}
+    for row in run.table(method, "stages").select(["phase", "memory_bytes"]).to_pylist():
+        found[row["phase"]] = max(found.get(row["phase"], 0), row["memory_bytes"])
+    return found
+
+
 @cache
 def static(name: str) -> bytes:
     """A file of the page's."""
     return files("fedsim.web").joinpath(name).read_bytes()
 
 
+def whole(model: Any) -> str:
+    """The page as one file, with scripts, styles and all that it shows inside."""
+    text = html(model)
+    for name in ("page.js", "echarts.min.js"):
+        text = text.replace(f'<script defer src="static/{name}"></script>\n', "")
+    text = text.replace(
+        '<link rel="stylesheet" href="static/page.css">', f"<style>\n{_text('static/page.css')}</style>"
+    )
+    scripts = "".join(f"<script>\n{_text(name)}</script>\n" for name in ("static/page.js", "echarts/echarts.min.js"))
+    return text.replace("</body>", f"{scripts}</body>")
+
+
 def html(model: Any) -> str:
     """The page that asks its server for scripts and styles, with what it shows first inside."""
-    return static("static/page.html").decode().replace(_MODEL, encoded(model))
+    return _text("static/page.html").replace(_MODEL, encoded(model))
+
+
+def _text(name: str) -> str:
+    return static(name).decode()

@@ -204,8 +204,32 @@ function drawCurves() {
     drawTradeoff(sets, metric);
   }
   if (!run().price) curve("loss", run().losses, view.axis, { label: "training loss, nats", of: (rows, i) => rows.loss[i] }, PLAIN, { nothing: "Nothing was trained." });
+  drawShares();
   const spent = COSTS[view.cost];
   curve("spent", run().losses, view.axis === "time" ? "time" : "round", { label: spent.label, of: spent.of }, spent.units, { zero: true });
+}
+
+// A row a method, a mark a group.
+function dots(id, groups, unit, label, value, nothing) {
+  const methods = drawn(), marks = ["circle", "rect", "diamond", "triangle"];
+  if (!groups.some((group) => methods.some(({ name }) => value(name, group)))) return draw(id, null, "", nothing);
+  $(id).style.height = `${92 + methods.length * (methods.length > 8 ? 19 : 26)}px`;
+  const chart = draw(id, {
+    grid: space({ right: 30 }), legend: legend(groups.map((group, i) => ({ name: words(group), icon: marks[i % 4] }))), xAxis: axis(`${label}, ${unit}`, { min: 0 }),
+    yAxis: { type: "category", inverse: true, data: methods.map(({ name }) => name), axisTick: { show: false }, axisLine: { show: false }, splitLine: { show: true, lineStyle: { color: css("--grid") } }, axisLabel: { color: css("--soft"), fontSize: 11.5, interval: 0 } },
+    tooltip: { ...theme(), formatter: ({ seriesName, value: [height, row] }) => tip(methods[row].name, [[seriesName, `${digits(height)} ${unit}`]]) },
+    series: groups.map((group, i) => ({ type: "scatter", name: words(group), symbol: marks[i % 4], symbolSize: 9, color: colour(about().palette[i % about().palette.length]), itemStyle: { opacity: 0.9 },
+                                        data: methods.map(({ name }, row) => [value(name, group), row]).filter(([height]) => height !== undefined) })),
+  }, `${label}: ${methods.map(({ name }) => `${name} ${groups.filter((group) => value(name, group) !== undefined).map((group) => `${digits(value(name, group))} ${unit} (${words(group)})`).join(", ")}`).join("; ")}`);
+  chart.resize();
+  return chart;
+}
+
+function drawShares() {
+  const { wasted, memory } = run(), most = Math.max(0, ...Object.values(memory).flatMap(Object.values));
+  dots("wasted", Object.keys(Object.values(wasted)[0] ?? {}), "%", "wasted of what the method spent", (name, what) => 100 * wasted[name][what], "Nothing was wasted.");
+  const [size, unit] = best([[1e6, "MB"], [1e9, "GB"]], most);
+  dots("memory", [...new Set(Object.values(memory).flatMap(Object.keys))], unit, "most demanding stage", (name, phase) => (memory[name][phase] === undefined ? undefined : memory[name][phase] / size), "No round yet.");
 }
 
 function drawTradeoff(sets, metric) {
@@ -241,7 +265,7 @@ function drawOutcomes() {
     xAxis: axis("round", { type: "category", data: names, nameGap: 24, splitLine: { show: false } }), yAxis: upright("", { minInterval: 1, scale: false }),
     tooltip: { ...theme(), trigger: "axis", axisPointer: { type: "shadow" }, formatter: (rows) => tip(`round ${rows[0].name}`, rows.map((row) => [row.seriesName, digits(row.value)])) },
     series: kinds.map((kind, i) => ({
-      type: "bar", stack: "trips", name: words(kind), data: own.outcomes[kind], color: colour(about().outcomes[kind]), barCategoryGap: names.length > 60 ? "0%" : "18%", barMaxWidth: 46,
+      type: "bar", stack: "trips", name: words(kind), data: own.outcomes[kind], color: colour(about().outcomes[kind]), barCategoryGap: names.length > 60 ? "0%" : "18%",
       markArea: i ? undefined : { silent: true, itemStyle: { color: "transparent", borderColor: css("--ink"), borderWidth: 1.5 }, data: [[{ xAxis: chosen - 0.5 }, { xAxis: chosen + 0.5 }]] },
     })),
   }, `What became of the trips of ${view.method}, by round: ${kinds.map((kind) => `${digits(own.outcomes[kind].reduce((a, b) => a + b, 0))} ${words(kind)}`).join(", ")}`);
@@ -400,7 +424,7 @@ function drawClasses(data) {
     return;
   }
   const names = { type: "category", inverse: true, data: rows, axisTick: { show: false }, axisLine: { show: false }, axisLabel: { color: css("--soft"), fontSize: 11.5, interval: 0 } };
-  const bars = (id, x, keys, value, colours, show, label) => {
+  const stacked = (id, x, keys, value, colours, show, label) => {
     $(id).style.height = `${Math.max(180, 110 + rows.length * 34)}px`;
     draw(id, {
       grid: space({ top: 34 }), legend: legend(keys.map((key) => ({ name: words(key) }))), xAxis: x, yAxis: names,
@@ -409,11 +433,11 @@ function drawClasses(data) {
     }, label).resize();
   };
   const kinds = Object.keys(about().outcomes).filter((kind) => classes.some((own) => own.outcomes[kind]));
-  bars("class-outcomes", axis("share of trips, %", { max: 100 }), kinds, (own, kind) => (100 * (own.outcomes[kind] ?? 0)) / own.trips, about().outcomes,
+  stacked("class-outcomes", axis("share of trips, %", { max: 100 }), kinds, (own, kind) => (100 * (own.outcomes[kind] ?? 0)) / own.trips, about().outcomes,
        (value, own, kind) => `${digits(value)} % (${digits(own.outcomes[kind])} trips)`, `Outcomes by device class: ${classes.map((own) => `${own.device} ${kinds.map((kind) => `${percent(own.outcomes[kind] ?? 0, own.trips)} ${words(kind)}`).join(", ")}`).join("; ")}`);
   const legs = Object.keys(about().legs).filter((leg) => classes.some((own) => own.seconds[`${leg}_s`] > 0));
   const [size, unit] = best(SECONDS, Math.max(...classes.map((own) => Object.values(own.seconds).reduce((a, b) => a + b, 0) / own.trips)));
-  bars("class-legs", axis(`mean of a trip, ${unit}`), legs, (own, leg) => own.seconds[`${leg}_s`] / own.trips / size, about().legs, (value) => `${digits(value)} ${unit}`,
+  stacked("class-legs", axis(`mean of a trip, ${unit}`), legs, (own, leg) => own.seconds[`${leg}_s`] / own.trips / size, about().legs, (value) => `${digits(value)} ${unit}`,
        `Mean time of a trip by device class: ${classes.map((own) => `${own.device} ${legs.map((leg) => `${told(SECONDS, own.seconds[`${leg}_s`] / own.trips)} ${leg}`).join(", ")}`).join("; ")}`);
 }
 
@@ -482,7 +506,7 @@ function tellChoices() {
   const begun = run().methods.filter((method) => method.rounds).map(({ name }) => name);
   if (!begun.includes(view.method) || (view.newest && !view.chosen)) view.method = begun.at(-1) ?? null;
   if (!run().metrics.some(({ key }) => key === view.metric))
-    view.metric = (run().metrics.filter(({ headline }) => headline).at(-1) ?? run().metrics.at(-1))?.key ?? null;
+    view.metric = widest(run().metrics.filter(({ headline }) => headline)) ?? widest(run().metrics);
   options($("metric"), run().metrics.map(({ key, label, phase }) => [key, `${label} · ${words(phase)}`]), view.metric);
   options($("method"), begun.map((name) => [name, name]), view.method);
   options($("cost"), Object.entries(COSTS).filter(([key]) => key !== "round").map(([key, { label }]) => [key, label]), view.cost);
@@ -499,6 +523,12 @@ function tellChoices() {
   $("before").disabled = Number(slider.value) <= 0;
   $("after").disabled = Number(slider.value) >= Number(slider.max);
   $("newest").checked = view.newest;
+}
+
+// The metric that most methods have; of several, the last one.
+function widest(metrics) {
+  const methods = ({ key }) => Object.values(run().evals).filter((own) => own[key]).length;
+  return metrics.reduce((best_, metric) => (best_ === null || methods(metric) >= methods(best_) ? metric : best_), null)?.key ?? null;
 }
 
 function chooseRound(round) {
@@ -530,13 +560,20 @@ async function fetchRound() {
 
 async function fetchFleet() {
   if (view.method === null) shown.fleet = null;
-  else if (!model.live) shown.fleet = model.fleets[view.run][view.method];
+  else if (!model.live) shown.fleet = inside(model.fleets[view.run], view.method);
   else {
     const method = view.method, found = await asked(`data/fleet/${encodeURIComponent(method)}`);
     if (method !== view.method) return;
     shown.fleet = found;
   }
   drawFleet();
+}
+
+// A report has the devices once for all methods.
+function inside(fleet, method) {
+  if (fleet.error) return fleet;
+  const own = fleet.methods[method];
+  return { ...fleet.all, ...own, points: { ...fleet.all.points, ...own.points } };
 }
 
 function tellAll() {
@@ -590,7 +627,7 @@ function wire() {
   $("theme").addEventListener("click", () => { dress(document.documentElement.dataset.theme === "dark" ? "light" : "dark"); redraw(); });
   document.querySelectorAll(".only-live").forEach((part) => (part.hidden = !model.live));
   document.querySelectorAll(".only-many").forEach((part) => (part.hidden = model.runs.length < 2));
-  segments("axis", Object.fromEntries(Object.entries(COSTS).map(([key, { label }]) => [key, key === "flops" ? "FLOPs" : label])), view.axis, (value) => { view.axis = value; drawCurves(); });
+  segments("axis", Object.fromEntries(Object.entries(COSTS).map(([key, { label }]) => [key, key === "flops" ? "FLOPs" : label])), view.axis, (value) => { view.axis = value; drawCurves(); drawTogether(); });
   segments("colouring", { class: "device class", trips: "trips", late: "share late" }, view.colour, (value) => { view.colour = value; drawFleet(); });
   segments("direction", { uplink: "uplink", downlink: "downlink" }, view.way, (value) => { view.way = value; drawFleet(); });
   $("metric").addEventListener("change", (event) => { view.metric = event.target.value; drawCurves(); });
@@ -609,7 +646,28 @@ function drawTogether() {
   const data = model.together;
   $("together").hidden = !data;
   if (!data) return;
-  $("together-table").replaceChildren(...data.tables.flatMap(grid));
+  $("together-table").replaceChildren(...grid(data.table));
+  const cost = view.axis === "round" ? "traffic" : view.axis, { label, units } = COSTS[cost];
+  $("together-cost").textContent = label;
+  if (!data.points.length) return draw("together-chart", null, "", "Nothing was evaluated.");
+  const [size, unit] = best(units, Math.max(...data.points.map(({ costs }) => costs[cost].mean)));
+  const whisker = (params, api) => {
+    const [x, y] = api.coord([api.value(0), api.value(1)]), [left] = api.coord([api.value(0) - api.value(2), 0]), [, top] = api.coord([0, api.value(1) + api.value(3)]);
+    const line_ = (x1, y1, x2, y2) => ({ type: "line", shape: { x1, y1, x2, y2 }, style: { stroke: api.visual("color"), lineWidth: 1.5 } });
+    return { type: "group", children: [line_(left, y, 2 * x - left, y), line_(x, top, x, 2 * y - top)] };
+  };
+  const spread = ({ mean, deviation, n }, scale, text) => `${digits(mean / scale)}${deviation === null ? "" : ` ± ${digits(deviation / scale)}`} ${text}${n > 1 ? ` (n = ${n})` : ""}`;
+  const heights = data.points.flatMap(({ value }) => [value.mean - (value.deviation ?? 0), value.mean + (value.deviation ?? 0)]), room = 0.08 * (Math.max(...heights) - Math.min(...heights)) || 0.01;
+  return draw("together-chart", {
+    grid: space({ right: 90 }), xAxis: axis(`${label}, ${unit}`, { min: 0 }),
+    yAxis: upright(data.metric, { min: Math.min(...heights) - room, max: Math.max(...heights) + room, axisLabel: { color: css("--soft"), fontSize: 11, formatter: digits, showMinLabel: false, showMaxLabel: false } }),
+    tooltip: { ...theme(), formatter: ({ dataIndex, seriesIndex }) => { const one = data.points[seriesIndex >> 1]; return tip(one.label, [[data.metric, spread(one.value, 1, "")], [label, spread(one.costs[cost], size, unit)]]); } },
+    series: data.points.flatMap(({ label: name, colour: fill, marker, value, costs }) => {
+      const at = [costs[cost].mean / size, value.mean], away = [(costs[cost].deviation ?? 0) / size, value.deviation ?? 0];
+      return [{ type: "custom", name, renderItem: whisker, data: [[...at, ...away]], color: colour(fill), encode: { x: 0, y: 1 } },
+              { type: "scatter", name, data: [at], color: colour(fill), symbol: SYMBOLS[marker], symbolSize: 12, label: { show: true, formatter: "{a}", position: [14, -13], color: css("--ink"), fontSize: 11.5 }, labelLayout: { moveOverlap: "shiftY", hideOverlap: data.points.length > 12 } }];
+    }),
+  }, `${data.metric} against ${label}, means of runs: ${data.points.map(({ label: name, value, costs }) => `${name} ${spread(value, 1, "")} for ${spread(costs[cost], size, unit)}`).join("; ")}`);
 }
 
 wire();
