@@ -43,7 +43,8 @@ class Dispatch:
     ) -> None:
         self.prepared, self.world, self.engine = prepared, world, engine
         self.account, self.observer = account, observer
-        self.state_folder = folder / "clients" / prepared.name
+        self.state_folder = folder.absolute() / "clients" / prepared.name
+        """Absolute, as a host may work in another folder."""
         self.busy_s = 0.0
         method = prepared.method
         self.downlink = Downlink(prepared.name, engine, method.wire().download, world.scenario.seed)

@@ -1,5 +1,6 @@
 """What to run and where to compute, from the options of the command line."""
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +19,7 @@ from fedsim.scenario.explain import explain
 from fedsim.scenario.identity import difference
 from fedsim.scenario.load import Loaded
 from fedsim.simulation import Request, resumed
+from fedsim.world import cache_folder
 
 _OPTIONS = {"kind": "--engine", "hosts": "--hosts", "address": "--address"}
 
@@ -99,12 +101,22 @@ def starter(config: Config, request: Request, observer: Observer) -> Callable[[]
                 job(request),
                 config.dashboard,
                 request.folder / RAY_LOG,
+                (request.folder, cache_folder()),
             )
-        hosts = f"{pool.hosts} host{'' if pool.hosts == 1 else 's'}"
-        observer.note(f"Ray: {hosts}" + (f", dashboard at http://{pool.dashboard}" if pool.dashboard else ""))
+        observer.note(_about(pool.hosts, pool.dashboard))
         return pool
 
     return start
+
+
+def _about(hosts: int, dashboard: str) -> str:
+    """What Ray gives a run, and where to watch it."""
+    text = f"Ray: {hosts} host{'' if hosts == 1 else 's'}"
+    if dashboard:
+        text += f", dashboard at http://{dashboard}"
+        if os.environ.get("RAY_AUTH_MODE") == "token":  # Ray itself sets it, from 2.59 on
+            text += " (asks for what `ray get-auth-token` says)"
+    return text
 
 
 def by_option(error: UserError, where: Mapping[str, Any]) -> UserError:

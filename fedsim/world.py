@@ -37,7 +37,7 @@ from fedsim.scenario.schema import Scenario
 def cache_folder() -> Path:
     """Where corpora, tokens and pre-trained models are kept: $FEDSIM_CACHE, or fedsim in the user's cache folder."""
     own = os.environ.get("FEDSIM_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fedsim"
+    return Path(own).absolute() if own else Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "fedsim"
 
 
 @dataclass(frozen=True)
@@ -251,8 +251,9 @@ def build(scenario: Scenario, base: Path, folder: Path, observer: Observer) -> W
     shards.save(folder / "shards")
     steps = [step for phase in scenario.phases.federated for step in phase.config.curriculum or ()]
     rare = prepare_difficulty(tokens, cache) if any(step.frequent_words is not None for step in steps) else None
-    own = None if personal is None else folder / "personal"
-    where = WorldFiles(prepared, folder / "shards", scenario.seed, own, rare)
+    there = folder.absolute()  # a host may work in another folder
+    own = None if personal is None else there / "personal"
+    where = WorldFiles(prepared, there / "shards", scenario.seed, own, rare)
     sizes = shards.sizes
     observer.note(
         f"{len(tokens.ids):,} samples, {tokens.vocabulary:,} tokens known; {len(shards):,} clients with "

@@ -13,6 +13,7 @@ from typing import Any, Self
 
 from fedsim.engine.base import kept
 from fedsim.engine.ray_log import gather
+from fedsim.engine.shared import check
 from fedsim.engine.tasks import CentralTask, EvaluateChunk, EvaluateClients, MeasureTask, Result, Task, TrainBlock
 from fedsim.errors import FedsimError, UserError
 from fedsim.interrupt import Terminated
@@ -103,6 +104,7 @@ class RayEngine:
         job: Mapping[str, str] | None = None,
         dashboard: bool = True,
         log: Path | None = None,
+        shared: Sequence[Path] = (),
     ) -> None:
         """Start or join a cluster and ask it for hosts.
 
@@ -116,9 +118,11 @@ class RayEngine:
             job: what the run is, for Ray's job table; `job_name` goes into the names of the hosts, too.
             dashboard: start Ray's dashboard with the cluster, where one is started.
             log: where to keep what the hosts have written, once they have ended; of a cluster that is started here.
+            shared: folders that all nodes of the cluster must see.
 
         Raises:
-            UserError: no such cluster, it can never have so many hosts, or Ray has no dashboard.
+            UserError: no such cluster, it can never have so many hosts or does not share the folders, or Ray has no
+                dashboard.
         """
         import ray
 
@@ -144,6 +148,7 @@ class RayEngine:
                 num_gpus=gpus_per_host if device == "cuda" else 0,
                 max_restarts=-1,
                 max_task_retries=0,
+                scheduling_strategy="SPREAD",  # over the nodes
             ).remote(i + 1, self.hosts, device, precision)
             for i in range(self.hosts)
         ]
@@ -156,6 +161,11 @@ class RayEngine:
         self._events: list[tuple[str, str]] = []
         self._tell = tell
         self._arriving = [actor.process.options(name="hosts/arrive").remote() for actor in self._actors]
+        try:
+            check(ray, shared)
+        except UserError:
+            self.close()
+            raise
 
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
         """Put the group into the object store once; earlier versions are let go, but for those to keep."""
@@ -288,18 +298,26 @@ def _initialise(ray: Any, hosts: int | None, address: str | None, job: Mapping[s
     except SystemExit as stop:  # a SIGTERM that came while Ray's own handler was in place
         raise Terminated from stop
     except ConnectionError as error:
-        raise UserError(f"no Ray cluster at '{address}': start one, or leave the address out", key=key) from error
+        fault = f"no Ray cluster lets us in at '{address}': start one, or leave the address out"
+        if _knocks(address or ""):
+            fault += "; where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to what it wants"
+        raise UserError(fault, key=key) from error
     finally:
         # Ray puts in a handler that would end the run without a checkpoint.
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, on_sigterm)
 
 
+def _knocks(address: str) -> bool:
+    """Whether it says where: `auto` and other words that Ray knows do not."""
+    return ":" in address
+
+
 def _knock(address: str, key: str) -> None:
     """Ray itself would try for minutes to reach a cluster that is not there."""
+    if not _knocks(address):
+        return
     host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host:
-        return  # a word that Ray knows, such as `auto`
     try:
         socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
     except (OSError, ValueError) as error:
