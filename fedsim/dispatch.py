@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedsim import stacking
 from fedsim.account import Account
 from fedsim.carry import Carry, scaled
 from fedsim.data.work import IntArray
@@ -171,10 +172,7 @@ class Dispatch:
     ) -> list[TrainBlock]:
         """Runs of members with the same plan and model; their sizes do not depend on the number of hosts."""
         assert self.world.files is not None
-        phase, prices, split = turn.phase, cohort.prices, turn.stage.plans[0].split
-        size = self.world.scenario.engine.block_clients or max(1, -(-len(arrived) // 32))
-        if split is not None and split.shared:
-            size = len(arrived)
+        phase, prices = turn.phase, cohort.prices
         flops = prices.flops_forward + prices.flops_backward
         if prices.remote is not None:
             flops = flops + prices.remote.server_flops_forward + prices.remote.server_flops_backward
@@ -183,9 +181,10 @@ class Dispatch:
             before, model = turn.at(begun), models[begun]
             plan, present = before.stage.plans[number], model.architecture(self.prepared.architecture)
             table = (IMPORTANCE,) if before.stage.measured else ()
-            block = arrived[(cohort.plan[arrived] == number) & (cohort.started[arrived] == begun)]
-            for start in range(0, len(block), size):
-                members = block[start : start + size]
+            members_of = arrived[(cohort.plan[arrived] == number) & (cohort.started[arrived] == begun)]
+            shape = LocalShape.of(present, before.goal.head, plan)
+            stacked = self._stacked(turn, cohort, shape, members_of)
+            for members in self._split(turn, cohort, len(arrived), members_of, stacked):
                 clients = tuple(
                     ClientWork(
                         client=int(cohort.clients[i]),
@@ -208,7 +207,7 @@ class Dispatch:
                     TrainBlock(
                         index=len(tasks),
                         cost=float(flops[members].sum()),
-                        shape=LocalShape.of(present, before.goal.head, plan),
+                        shape=shape,
                         prefix=self.downlink.received,
                         groups=self.downlink.versions(model, self.downlink.received, used, server),
                         world=self.world.files,
@@ -233,10 +232,30 @@ class Dispatch:
                         split=plan.split,
                         keep_optimizer=self.keep_optimizer,
                         state_folder=self.state_folder,
+                        stacked=stacked,
                         server_round=int(kept[CENTRAL]),
                     )
                 )
         return tasks
+
+    def _stacked(self, turn: Turn, cohort: Cohort, shape: LocalShape, members: IntArray) -> bool:
+        """Whether hosts are to train these side by side."""
+        engine = self.world.scenario.engine
+        if engine.stacked == "never" or not stacking.possible(
+            shape, turn.phase.recipe, engine, measured=turn.stage.measured, keep_optimizer=self.keep_optimizer
+        ):
+            return False
+        return engine.stacked == "always" or stacking.pays(shape, cohort.work.largest_batch[members])
+
+    def _split(self, turn: Turn, cohort: Cohort, arrived: int, members: IntArray, stacked: bool) -> Sequence[IntArray]:
+        """The members as blocks; of so many that have arrived."""
+        split, size = turn.stage.plans[0].split, self.world.scenario.engine.block_clients
+        if split is not None and split.shared:
+            size = arrived
+        elif stacked and size is None:
+            return stacking.blocks(members, cohort.work.batches)
+        size = size or max(1, -(-arrived // 32))
+        return [members[start : start + size] for start in range(0, len(members), size)]
 
     def _check_lengths(self, cohort: Cohort, reports: Mapping[int, ClientReport]) -> None:
         """The account is of what really crosses the wire: every payload is as long as its price says."""

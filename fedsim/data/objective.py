@@ -80,7 +80,7 @@ class Examples:
     def batch(self, samples: IntArray, longest: int, rng: np.random.Generator) -> NumpyBatch:
         """The samples padded to a common length, with targets; `rng` draws the masks."""
         batch = self._shortest(samples, longest, rng)
-        return _widened(batch, self.objective.width, max(self.tokens.pad, 0)) if self.objective.width else batch
+        return widened(batch, self.objective.width, max(self.tokens.pad, 0)) if self.objective.width else batch
 
     def _shortest(self, samples: IntArray, longest: int, rng: np.random.Generator) -> NumpyBatch:
         tokens, objective = self.tokens, self.objective
@@ -136,7 +136,7 @@ def counts(objective: Objective, lengths: IntArray) -> IntArray | None:
     return lengths if objective.attended else batches.mask_counts(lengths, objective.mask_fraction)
 
 
-def _widened(batch: NumpyBatch, width: int, pad: int) -> NumpyBatch:
+def widened(batch: NumpyBatch, width: int, pad: int) -> NumpyBatch:
     """The same batch with more padding: what is drawn for it does not depend on how far it is padded."""
     samples, before = batch.ids.shape
     ids = np.pad(batch.ids, ((0, 0), (0, width - before)), constant_values=pad)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsim.engine.tasks import ClientWork, TrainBlock
-from fedsim.model.local import LocalModel
+from fedsim.model.local import Weights
 from fedsim.plan import CONTROL, PartName, group
 from fedsim.store.atomic import Array
 from fedsim.store.client_state import ClientStore
@@ -72,7 +72,7 @@ class Disk:
             if name.startswith(CONTROL)
         }
 
-    def write(self, model: LocalModel, update: Update) -> None:
+    def write(self, model: Weights, update: Update) -> None:
         """Leave what is needed next time; private parts that this round has nothing to do with stay as they are."""
         sent = {kind + name for kind in (_PRIVATE, _BASE) for name in self._groups(self.task.resumed)}
         left = {name: array for name, array in self.stored.items() if name not in sent}

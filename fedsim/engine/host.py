@@ -15,11 +15,12 @@ from fedsim.cost.memory import peak_polynomial
 from fedsim.data.batches import compose, draws
 from fedsim.data.curriculum import Difficulty, select
 from fedsim.data.held_out import held_out
-from fedsim.data.objective import Examples
+from fedsim.data.objective import Examples, NumpyBatch
 from fedsim.data.partition import Shards
 from fedsim.data.tokens import Tokens
 from fedsim.engine.disk import Disk, private
 from fedsim.engine.sabotage import deliveries, prevent, spoil
+from fedsim.engine.stacks import train_stacks
 from fedsim.engine.tasks import (
     IMPORTANCE,
     NOT_FINITE,
@@ -43,7 +44,8 @@ from fedsim.engine.together import Together
 from fedsim.engine.uplink import Refused, deliver
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
-from fedsim.model.local import Batch, LocalModel
+from fedsim.model.local import Batch, LocalModel, Weights
+from fedsim.model.stacked import Member, StackedModel
 from fedsim.plan import CONTROL, TEACHER, group, layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.control import Control
@@ -81,7 +83,7 @@ class Host:
         self.name = name
         self.device = torch.device(device)
         self.autocast = precision == "bfloat16"
-        self._models: dict[LocalShape, LocalModel] = {}
+        self._models: dict[tuple[LocalShape, int | None], LocalModel] = {}
         self._groups: dict[str, tuple[int, Tensor]] = {}
 
     def missing(self, task: Task) -> list[str]:
@@ -123,6 +125,7 @@ class Host:
             found, how = Together(task, task.split, model, named, batches, world.seed, self.autocast).run()
             return {name: flat.cpu().numpy().copy() for name, flat in found.items()}, how
         loss_of = self._loss(task, model)
+        stacks = self._stacks(task) if task.stacked else {}
         sums: dict[str, Tensor] = {}
         reports = []
         taken: set[int] = set()
@@ -130,10 +133,10 @@ class Host:
             loss: float | None = None
             try:
                 prevent(work.sabotage)
-                update = self._client(model, task, work, loss_of)
+                update, weights = stacks.get(work.client) or self._client(model, task, work, loss_of)
                 loss = update.loss
-                spoil(model, task.private, work.sabotage)
-                arrived = deliver(model, task, work, self._named(task))
+                spoil(weights, task.private, work.sabotage)
+                arrived = deliver(weights, task, work, self._named(task))
                 if update.importance is not None and not np.isfinite(update.importance).all():
                     raise Refused(NOT_FINITE)
             except (NotFinite, Refused) as error:
@@ -164,7 +167,7 @@ class Host:
 
     def _client(
         self, model: LocalModel, task: TrainBlock, work: ClientWork, loss_of: Callable[[Batch], Tensor]
-    ) -> Update:
+    ) -> tuple[Update, Weights]:
         world, named = open_world(task.world), self._named(task)
         disk = Disk.open(ClientStore(task.state_folder), task, work)
         model.load({**named, **disk.private}, work.slots, task.window)
@@ -198,13 +201,25 @@ class Host:
             )
         if task.keep_optimizer or task.private or control:
             disk.write(model, update)
-        return update if importance is None else replace(update, importance=importance)
+        return update if importance is None else replace(update, importance=importance), model
+
+    def _stacks(self, task: TrainBlock) -> dict[int, tuple[Update, Member]]:
+        def models(clients: int) -> StackedModel:
+            model = self._model(task.shape, clients)
+            assert isinstance(model, StackedModel)
+            return model
+
+        world = open_world(task.world)
+        return train_stacks(task, self._named(task), partial(self._samples, world, task), models)
 
     def _batches(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
-        """The same composition as was priced, as far as it goes; masks come from a stream of their own."""
-        return islice(self._all_batches(world, task, work), work.batches)
+        return (as_batch(batch, self.device) for batch in self._samples(world, task, work))
 
-    def _all_batches(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
+    def _samples(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[NumpyBatch]:
+        """The same composition as was priced, as far as it goes; masks come from a stream of their own."""
+        return islice(self._all_samples(world, task, work), work.batches)
+
+    def _all_samples(self, world: World, task: TrainBlock, work: ClientWork) -> Iterator[NumpyBatch]:
         examples = Examples(world.tokens, task.objective)
         longest = task.shape.architecture.max_positions
         for shard in work.shards:
@@ -214,7 +229,7 @@ class Host:
             order = rng.stream(world.seed, "batches", *key)
             masks = rng.stream(world.seed, "masks", *key)
             for batch in compose(examples.lengths(samples), task.local, longest, order):
-                yield as_batch(examples.batch(samples[batch], longest, masks), self.device)
+                yield examples.batch(samples[batch], longest, masks)
 
     def _evaluate(self, task: EvaluateChunk) -> tuple[Found, dict[str, Found]]:
         model = self._model(task.shape)
@@ -278,12 +293,14 @@ class Host:
         teacher.load(teacher.unpack(self._named(task)[TEACHER]), tuple(range(task.shape.teacher.depth)))
         return Taught(model, teacher).loss
 
-    def _model(self, shape: LocalShape) -> LocalModel:
-        if shape not in self._models:
-            if len(self._models) >= 4:  # a method moves on to new shapes and seldom comes back
+    def _model(self, shape: LocalShape, clients: int | None = None) -> LocalModel:
+        key = shape, clients
+        if key not in self._models:
+            if len(self._models) >= 6:  # a method moves on to new shapes and seldom comes back
                 self._models.pop(next(iter(self._models)))
-            self._models[shape] = LocalModel(shape, self.device)
-        return self._models[shape]
+            build = LocalModel(shape, self.device) if clients is None else StackedModel(shape, clients, self.device)
+            self._models[key] = build
+        return self._models[key]
 
     def _named(self, task: Task) -> dict[str, Tensor]:
         return {name.removeprefix(task.prefix): self._groups[name][1] for name in task.groups}

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fedsim.engine.tasks import Sabotage
-from fedsim.model.local import LocalModel
+from fedsim.model.local import Weights
 from fedsim.plan import PartName
 
 RUN_BITS = 32
@@ -22,7 +22,7 @@ def prevent(what: Sabotage | None) -> None:
         raise RuntimeError("local training was made to fail")
 
 
-def spoil(model: LocalModel, private: tuple[PartName, ...], what: Sabotage | None) -> None:
+def spoil(model: Weights, private: tuple[PartName, ...], what: Sabotage | None) -> None:
     """Put a number that is not finite into the topmost part that is trained and sent, where that is what happens."""
     number = None if what is None else {"nan": math.nan, "inf": math.inf}.get(what.kind)
     if number is not None:

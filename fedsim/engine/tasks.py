@@ -137,6 +137,8 @@ class TrainBlock(DataTask):
     split: Split | None
     keep_optimizer: bool
     state_folder: Path
+    stacked: bool = False
+    """Clients are trained side by side, as far as they go well together."""
     server_round: int = -1
     """Round that left the server's own optimizer state, where clients share a body; -1: none."""
 

@@ -11,7 +11,7 @@ from fedsim import rng
 from fedsim.engine.sabotage import flip
 from fedsim.engine.tasks import DAMAGED, MISSHAPEN, NOT_FINITE, ClientWork, TrainBlock
 from fedsim.model.layout import Layout
-from fedsim.model.local import LocalModel, Part
+from fedsim.model.local import Vector, Weights
 from fedsim.model.width import Window
 from fedsim.plan import ADAPTER, PartName, Slot, group, layer_index
 from fedsim.training.tensors import to_device
@@ -31,7 +31,7 @@ class Arrived:
     bytes: int
 
 
-def deliver(model: LocalModel, task: TrainBlock, work: ClientWork, downloaded: Mapping[str, Tensor]) -> Arrived:
+def deliver(model: Weights, task: TrainBlock, work: ClientWork, downloaded: Mapping[str, Tensor]) -> Arrived:
     """Send what a client has trained.
 
     Args:
@@ -96,7 +96,7 @@ def _start(downloaded: Tensor, name: str, window: Window | None) -> Tensor:
     return downloaded[torch.from_numpy(window.entries(place)).to(downloaded.device)]
 
 
-def _sent(model: LocalModel, private: tuple[PartName, ...], slots: tuple[Slot, ...]) -> Iterator[tuple[str, Part]]:
+def _sent(model: Weights, private: tuple[PartName, ...], slots: tuple[Slot, ...]) -> Iterator[tuple[str, Vector]]:
     """Global group of everything that is trained and sent."""
     for name, part in model.trained.items():
         if name not in private:

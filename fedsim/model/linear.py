@@ -40,13 +40,54 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out
 
 
+class _Products(torch.autograd.Function):
+    """The same for each of C clients: x [C, n, in], weight [C, out, in], bias [C, out]."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        wants_x, wants_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None)
+        return torch.stack([_product(*own) for own in zip(x, weight, bias, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        return (
+            None if weight is None else torch.stack([_product(g, w.t()) for g, w in zip(grad, weight, strict=True)]),
+            None if x is None else torch.stack([_product(g.t(), rows.t()) for g, rows in zip(grad, x, strict=True)]),
+            grad.sum(1) if ctx.needs_input_grad[2] else None,
+        )
+
+
+def _fast(x: Tensor, weight: Tensor) -> bool:
+    """Large float32 matrices on a CPU."""
+    large = weight.shape[-1] * weight.shape[-2] >= SMALLEST and not torch.is_autocast_enabled("cpu")
+    return _ONEDNN and large and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """``x @ weight.T + bias``; by oneDNN for large float32 matrices on a CPU, decided by shapes alone."""
-    plain = x.device.type != "cpu" or weight.numel() < SMALLEST or torch.is_autocast_enabled("cpu")
-    if _ONEDNN and not plain and x.dtype == weight.dtype == torch.float32:
+    """``x @ weight.T + bias``; by oneDNN for large float32 matrices on a CPU, decided by shapes alone.
+
+    With a weight [C, out, in] or a bias [C, out] the rows of x are those of C clients, and each has its own.
+    """
+    if weight.dim() == 3 or (bias is not None and bias.dim() == 2):
+        assert bias is not None
+        clients = len(weight) if weight.dim() == 3 else len(bias)
+        rows = x.reshape(clients, -1, x.shape[-1])
+        return _clients(rows, weight, bias.expand(clients, -1)).view(*x.shape[:-1], -1)
+    if _fast(x, weight):
         out: Tensor = _Product.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return out
     return functional.linear(x, weight, bias)
+
+
+def _clients(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    if weight.dim() == 2:
+        return linear(x, weight, None) + bias[:, None]
+    if _fast(x, weight):
+        out: Tensor = _Products.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        return out
+    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
 
 class Linear(nn.Linear):

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ from fedsim.model.linear import use_onednn
 from fedsim.model.meta import unallocated
 from fedsim.model.modules import build_modules, fill_buffers
 from fedsim.model.width import Window
-from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, Adapters, Slot, exit_head, layer
+from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, Adapters, PartName, Slot, exit_head, layer
 
 
 @dataclass(frozen=True)
@@ -37,31 +38,73 @@ class Batch:
     targets: Tensor
 
 
-class Part:
-    """The vector behind a module's parameters, and the gradient's where it is trained."""
+class Vector(Protocol):
+    """One group's numbers, and where its tensors lie among them."""
 
-    def __init__(self, module: nn.Module, layout: Layout, trained: bool, device: torch.device) -> None:
+    layout: Layout
+    flat: Tensor
+
+
+class Weights(Protocol):
+    """A client's own weights after training."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where they are."""
+
+    @property
+    def parts(self) -> Mapping[PartName, Vector]:
+        """By part, from the bottom up."""
+
+    @property
+    def trained(self) -> Mapping[PartName, Vector]:
+        """Those that are trained."""
+
+
+class Part:
+    """The vector behind a module's parameters, and the gradient's where it is trained.
+
+    With `clients`, the parameters of so many of them side by side: in the vector each tensor stands once for each
+    client before the next tensor begins.
+    """
+
+    def __init__(
+        self, module: nn.Module, layout: Layout, trained: bool, device: torch.device, clients: int | None = None
+    ) -> None:
+        copies, sides = (1, ()) if clients is None else (clients, (clients,))
         self.layout = layout
-        self.flat = torch.empty(layout.size, device=device)
-        self.grad = torch.zeros(layout.size, device=device) if trained else None
+        self.decayed = copies * layout.decayed
+        self.flat = torch.empty(copies * layout.size, device=device)
+        self.grad = torch.zeros(copies * layout.size, device=device) if trained else None
         start = 0
         for name, shape in layout.tensors:
             owner, _, leaf = name.rpartition(".")
-            stop = start + prod(shape)
-            parameter = nn.Parameter(self.flat[start:stop].view(shape), requires_grad=trained)
+            stop = start + copies * prod(shape)
+            parameter = nn.Parameter(self.flat[start:stop].view(*sides, *shape), requires_grad=trained)
             if self.grad is not None:
-                parameter.grad = self.grad[start:stop].view(shape)
+                parameter.grad = self.grad[start:stop].view(*sides, *shape)
             place = module.get_submodule(owner)
             # a matrix with an adapter beside it is inside of what has taken its place
             setattr(getattr(place, "base_layer", place), leaf, parameter)
             start = stop
 
+    @property
+    def size(self) -> int:
+        """Numbers in the vector."""
+        return self.flat.numel()
+
+    def blocks(self, vector: Tensor) -> list[Tensor]:
+        """Views of this vector or its gradient, one for each tensor: a row a client, [clients, numbers]."""
+        copies = self.size // self.layout.size
+        sizes = [copies * prod(shape) for _, shape in self.layout.tensors]
+        return [block.view(copies, -1) for block in torch.split(vector, sizes)]
+
 
 class LocalModel:
     """A stack of layers between embeddings and a head, ready to be loaded, trained and read as vectors."""
 
-    def __init__(self, shape: LocalShape, device: torch.device | None = None) -> None:
-        self.shape = shape
+    def __init__(self, shape: LocalShape, device: torch.device | None = None, clients: int | None = None) -> None:
+        self.shape, self.clients = shape, clients
         self.device = device or torch.device("cpu")
         a = shape.architecture
         embeddings, layers = build_modules(a, shape.depth)
@@ -71,24 +114,21 @@ class LocalModel:
         self.module = nn.ModuleDict({"embeddings": embeddings, "layers": nn.ModuleList(layers), "head": head})
         self.module["exits"] = nn.ModuleList(exits)
         self.parts: dict[str | int, Part] = {
-            EMBEDDINGS: Part(embeddings, embeddings_layout(a), shape.train_embeddings, self.device),
-            **{
-                i: Part(module, layer_layout(a, i), i in shape.train_layers, self.device)
-                for i, module in enumerate(layers)
-            },
+            EMBEDDINGS: self._part(embeddings, embeddings_layout(a), shape.train_embeddings),
+            **{i: self._part(module, layer_layout(a, i), i in shape.train_layers) for i, module in enumerate(layers)},
             **self._beside(layers),
             **{
-                exit_head(depth): Part(module, head_layout(a, shape.head), shape.train_head, self.device)
+                exit_head(depth): self._part(module, head_layout(a, shape.head), shape.train_head)
                 for depth, module in zip(shape.exits, exits, strict=True)
             },
-            shape.top: Part(head, head_layout(a, shape.head), shape.train_head, self.device),
+            shape.top: self._part(head, head_layout(a, shape.head), shape.train_head),
         }
         if shape.distillation is not None and shape.distillation.projection:
             width = shape.distillation.teacher.hidden
             with unallocated():
                 self.projection = nn.Linear(a.hidden, width)
             self.module["projection"] = self.projection
-            self.parts[PROJECTION] = Part(self.projection, projection_layout(a.hidden, width), True, self.device)
+            self.parts[PROJECTION] = self._part(self.projection, projection_layout(a.hidden, width), True)
         left = [name for name, parameter in self.module.named_parameters() if parameter.is_meta]
         if left:
             raise ValueError(f"parameters without a place in a layout: {', '.join(left)}")
@@ -99,13 +139,16 @@ class LocalModel:
             for module in (*self.head_mixers, *self.unit_mixers):
                 module.register_forward_pre_hook(self._scaled)
 
+    def _part(self, module: nn.Module, layout: Layout, trained: bool) -> Part:
+        return Part(module, layout, trained, self.device, self.clients if trained else None)
+
     def _beside(self, layers: list[nn.Module]) -> dict[str | int, Part]:
         """The parts beside the layers."""
         adapters, trained = self.shape.adapters, self.shape.train_adapters
         if adapters is None:
             return {}
         return {
-            name: Part(module, layout, trained and name.startswith(ADAPTER), self.device)
+            name: self._part(module, layout, trained and name.startswith(ADAPTER))
             for i, module in enumerate(layers)
             for name, layout in adapter_layouts(self.shape.architecture, adapters, i).items()
         }
@@ -135,14 +178,7 @@ class LocalModel:
         """Copy global groups in place: of layers what is in the window; a slot with several layers gets their mean."""
         with torch.no_grad():
             for name, part in self.parts.items():
-                slot = slots[name] if isinstance(name, int) else None
-                if window is not None and isinstance(slot, int):
-                    entries = torch.from_numpy(window.entries(slot)).to(self.device)
-                    torch.index_select(groups[layer(slot)], 0, entries, out=part.flat)
-                elif isinstance(slot, tuple):
-                    torch.mean(torch.stack([groups[layer(i)] for i in slot]), 0, out=part.flat)
-                else:
-                    part.flat.copy_(groups[name if isinstance(name, str) else layer(slot)])  # type: ignore[arg-type]
+                part.flat.copy_(source(name, groups, slots, window))
 
     def unpack(self, flat: Tensor) -> dict[str, Tensor]:
         """The groups of a whole model that came as one (`fedsim.model.layout.pack`)."""
@@ -227,6 +263,19 @@ class LocalModel:
         logits = [own.float() for own in self.exit_logits(batch)]
         loss = torch.stack([functional.cross_entropy(own, batch.targets) for own in logits]).sum()
         return loss + self.shape.mutual * mutual_divergence(logits, batch.targets) if self.shape.mutual else loss
+
+
+def source(
+    name: PartName, groups: Mapping[str, Tensor], slots: tuple[Slot, ...], window: Window | None = None
+) -> Tensor:
+    """What a part is loaded with: its group, what is in the window of it, or the mean of a slot's layers."""
+    slot = slots[name] if isinstance(name, int) else None
+    if window is not None and isinstance(slot, int):
+        whole = groups[layer(slot)]
+        return whole[torch.from_numpy(window.entries(slot)).to(whole.device)]
+    if isinstance(slot, tuple):
+        return torch.stack([groups[layer(i)] for i in slot]).mean(0)
+    return groups[name if isinstance(name, str) else layer(slot)]  # type: ignore[arg-type]
 
 
 def inject(layers: list[nn.Module], architecture: Architecture, adapters: Adapters) -> None:

@@ -9,7 +9,7 @@ from fedsim.scenario.base import Config, Count, Flag, Problem, Share, Text
 
 
 class Engine(Config):
-    """Where training runs. None of it changes a result, except `block_clients`, `device` and `precision` (rounding)."""
+    """Where training runs. Of it `block_clients`, `stacked`, `device` and `precision` change a result, by rounding."""
 
     kind: Literal["ray", "inline"] = "ray"
     """Ray host actors, or this process alone."""
@@ -23,6 +23,8 @@ class Engine(Config):
     """Numbers of every round for Prometheus, where the run is on Ray."""
     block_clients: Count | None = None
     """Clients summed before anything is sent back; part of the result's rounding. null: from the cohort's size."""
+    stacked: Literal["auto", "always", "never"] = "auto"
+    """Train clients of a block side by side, as one model: `auto` where steps are small, `always` wherever possible."""
     device: Literal["cpu", "cuda"] = "cpu"
     """Where hosts compute."""
     gpus_per_host: Annotated[float, Strict(), Field(gt=0.0, le=1.0)] = 1.0

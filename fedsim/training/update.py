@@ -140,7 +140,7 @@ def build(parts: Mapping[PartName, Part], optimizer: Optimizer, learning_rate: f
     """One optimizer over the parts' vectors: elementwise the same as over the tensors inside them, and quicker."""
     groups: dict[tuple[float, float], list[tuple[str, Tensor]]] = {}
     for name, part in parts.items():
-        ends = (0, part.layout.decayed, part.layout.size)
+        ends = (0, part.decayed, part.size)
         kinds = (("decayed", optimizer.weight_decay), ("plain", 0.0))
         for (start, stop), (kind, decay) in zip(pairwise(ends), kinds, strict=True):
             if start < stop and part.grad is not None:

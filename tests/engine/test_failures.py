@@ -18,7 +18,7 @@ from fedsim.engine.host import Host
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import ClientWork, TrainBlock
 from fedsim.errors import ClientError, FedsimError
-from fedsim.model.local import Batch, LocalModel
+from fedsim.model.local import Batch, LocalModel, Weights
 from fedsim.observe.observer import Silent
 from fedsim.store.atomic import Array
 from fedsim.store.checkpoint import load_latest
@@ -30,6 +30,7 @@ BAD = 4
 COHORTS = [[0, 1, BAD, 6], [2, 3, 5, 7], [1, BAD, 5, 6]]
 Sabotage = Callable[[str], None]
 Loss = Callable[[Batch], torch.Tensor]
+Trained = tuple[Update, Weights]
 
 
 @pytest.fixture
@@ -38,15 +39,15 @@ def sabotage(monkeypatch: pytest.MonkeyPatch) -> Sabotage:
     honest = Host._client
 
     def start(how: str) -> None:
-        def client(host: Host, model: LocalModel, task: TrainBlock, work: ClientWork, loss_of: Loss) -> Update:
+        def client(host: Host, model: LocalModel, task: TrainBlock, work: ClientWork, loss_of: Loss) -> Trained:
             bad = work.client == BAD and task.round >= 2
             if bad and how == "raises":
                 raise RuntimeError("the disk of this phone is full")
-            update = honest(host, model, task, work, loss_of)
+            trained = honest(host, model, task, work, loss_of)
             if bad:
                 last = list(model.trained.values())[-1]
                 last.flat[-1] = {"nan": math.nan, "inf": math.inf}[how]
-            return update
+            return trained
 
         monkeypatch.setattr(Host, "_client", client)
 

@@ -18,13 +18,14 @@ from fedsim.cost.flops import flops
 from fedsim.cost.memory import Polynomial, peak_polynomial
 from fedsim.cost.parameters import local_size
 from fedsim.cost.split import on_client, split_cost
+from fedsim.data.objective import NumpyBatch
 from fedsim.engine.host import Host
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import BlockSum, ClientReport, ClientWork, Result, Task, TrainBlock
 from fedsim.fleet import catalog
 from fedsim.methods.fedbert import FedBERT
 from fedsim.model.architecture import Head, LocalShape
-from fedsim.model.local import Batch, LocalModel
+from fedsim.model.local import LocalModel
 from fedsim.plan import EMBEDDINGS, HEAD, Split, full
 from fedsim.scenario.phases import Optimizer
 from fedsim.scenario.schema import Scenario
@@ -480,14 +481,14 @@ def test_a_client_that_fails_is_told_of_and_the_others_go_on(
         return raw
 
     wanted = do(scenario([1, 6]), world, tmp_path / "without")
-    batches = Host._all_batches
+    batches = Host._all_samples
 
-    def broken(host: Host, data: Any, task: TrainBlock, work: ClientWork) -> Iterator[Batch]:
+    def broken(host: Host, data: Any, task: TrainBlock, work: ClientWork) -> Iterator[NumpyBatch]:
         if work.client == 4:
             raise OSError("the disk of this phone is full")
         yield from batches(host, data, task, work)
 
-    monkeypatch.setattr(Host, "_all_batches", broken)
+    monkeypatch.setattr(Host, "_all_samples", broken)
     found = do(scenario([1, 4, 6]), world, tmp_path / "with")
     trips = found.trips("fedbert").set_index("client")
     assert trips.outcome.to_dict() == {1: "completed", 4: "failed", 6: "completed"}

@@ -1,0 +1,141 @@
+"""Local models of several clients side by side, trained as one: for models whose steps are mostly overhead.
+
+Activations of C clients are those of one batch of C * B samples, client by client. Attention, activation functions and
+dropout do not know the difference; what is trained is there once for each client, and matrices, norms and embeddings
+take each client's rows with its own.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from fedsim.model.architecture import LocalShape
+from fedsim.model.layout import Layout
+from fedsim.model.local import Batch, LocalModel, source
+from fedsim.model.width import Window
+from fedsim.plan import EMBEDDINGS, PartName, Slot
+
+
+class Norm(nn.LayerNorm):
+    """A norm with weights [C, hidden], or [hidden] where they are not trained."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[C * n, ..., hidden] -> the same."""
+        if self.weight.dim() == 1:
+            return super().forward(x)
+        clients, width = self.weight.shape
+        rows = functional.layer_norm(x, (width,), eps=self.eps).view(clients, -1, width)
+        return torch.addcmul(self.bias[:, None], rows, self.weight[:, None]).view(x.shape)
+
+
+class _Lookup(torch.autograd.Function):
+    """Rows of each client's own table; the gradient goes where it belongs, not through a table of zeros."""
+
+    @staticmethod
+    def forward(ctx: Any, ids: Tensor, table: Tensor) -> Tensor:
+        clients, rows, width = table.shape
+        ctx.table = table
+        ctx.ids = (ids.view(clients, -1) + rows * torch.arange(clients, device=ids.device)[:, None]).view(-1)
+        return functional.embedding(ctx.ids.view(ids.shape), table.view(-1, width))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[None, None]:
+        width = grad.shape[-1]
+        ctx.table.grad.view(-1, width).index_add_(0, ctx.ids, grad.reshape(-1, width))
+        return None, None
+
+
+class StackedModel(LocalModel):
+    """A `LocalModel` of several clients; what is not trained is there once, the same for all of them."""
+
+    clients: int
+
+    def __init__(self, shape: LocalShape, clients: int, device: torch.device | None = None) -> None:
+        super().__init__(shape, device, clients)
+        for module in self.module.modules():
+            if type(module) is nn.LayerNorm:
+                module.__class__ = Norm
+
+    def fill(
+        self, groups: Sequence[Mapping[str, Tensor]], slots: Sequence[tuple[Slot, ...]], window: Window | None = None
+    ) -> None:
+        """Copy each client's groups in place.
+
+        Args:
+            groups: what each client holds, by name.
+            slots: layers of each client; those that are not trained are the same for all.
+            window: what layers hold of the global ones.
+        """
+        with torch.no_grad():
+            for name, part in self.parts.items():
+                mine = [source(name, own, theirs, window) for own, theirs in zip(groups, slots, strict=True)]
+                alike = part.grad is None or all(vector is mine[0] for vector in mine)
+                rows = mine[0][None] if alike else torch.stack(mine)
+                sizes = [block.shape[1] for block in part.blocks(part.flat)]
+                for block, values in zip(part.blocks(part.flat), torch.split(rows, sizes, 1), strict=True):
+                    block.copy_(values)
+
+    def members(self) -> list["Member"]:
+        """What each client has trained; copies."""
+        rows = {name: torch.cat(part.blocks(part.flat), 1) for name, part in self.trained.items()}
+        return [
+            Member(self.device, {name: Row(self.parts[name].layout, row[client]) for name, row in rows.items()})
+            for client in range(self.clients)
+        ]
+
+    def embedded(self, batch: Batch) -> Tensor:
+        """What the lowest layers see, [C * B, L, hidden]."""
+        if self.parts[EMBEDDINGS].grad is None:
+            return super().embedded(batch)
+        own: Any = self.embeddings
+        samples, tokens = batch.ids.shape
+        places = own.position_embeddings.weight[:, :tokens]
+        if hasattr(own, "token_type_embeddings"):
+            places = places + own.token_type_embeddings.weight[:, :1]
+        words: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
+            batch.ids.view(self.clients, -1, tokens), own.word_embeddings.weight
+        )
+        states: Tensor = own.dropout(own.LayerNorm((words + places[:, None]).view(samples, tokens, -1)))
+        return states
+
+    def losses(self, batch: Batch) -> Tensor:
+        """Each client's mean cross-entropy over what is predicted, [C]."""
+        each = functional.cross_entropy(self.logits(batch).float(), batch.targets, reduction="none")
+        return each.view(self.clients, -1).sum(1) / self.predicted(batch)
+
+    def predicted(self, batch: Batch) -> Tensor:
+        """Predicted targets of each client, [C]."""
+        return (batch.targets.view(self.clients, -1) >= 0).sum(1)
+
+    def clip(self, most: float) -> None:
+        """Scale each client's gradient down to this norm, where its own is larger."""
+        grads = [block for part in self.trained.values() if part.grad is not None for block in part.blocks(part.grad)]
+        norms = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(grad, dim=1) for grad in grads]), dim=0)
+        scale = (most / (norms + 1e-6)).clamp(max=1.0)
+        for grad in grads:
+            grad.mul_(scale[:, None])
+
+
+@dataclass
+class Row:
+    """One client's numbers of a group."""
+
+    layout: Layout
+    flat: Tensor
+
+
+@dataclass(frozen=True)
+class Member:
+    """What one client has trained."""
+
+    device: torch.device
+    parts: Mapping[PartName, Row]
+
+    @property
+    def trained(self) -> Mapping[PartName, Row]:
+        """All of it."""
+        return self.parts
