@@ -146,7 +146,7 @@ class Cohorts:
         work = as_work(rows)
         prices = chosen([price(cost, work, cohort.prices.fetched_bytes) for cost in costs], cohort.plan)
         needed_s = self._durations(turn, cohort.clients, prices, cohort.devices)
-        return replace(cohort, work=work, prices=prices, needed_s=needed_s)
+        return replace(cohort, work=work, prices=prices, needed_s=needed_s, deadline_s=deadline)
 
     def _option(
         self, turn: Turn, number: int, clients: IntArray, work: Work, model: GlobalModel, pools: Pools

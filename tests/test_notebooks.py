@@ -37,6 +37,10 @@ class Notebook:
 NOTEBOOKS = [
     Notebook("quickstart", "'quickstart'", "'smoke'", "smoke", pictures=5),
     Notebook("methods", "('methods_compared', 20, {'trips'", "('methods_compared', 3, {'trips'", "short", pictures=2),
+    Notebook("stragglers", "'6 rules, 12,600 trips", "'6 rules, 12,600 trips", "wait for all", pictures=3),
+    Notebook("fedbt_tables", "'fedbt-paper-finetuning', 300", "'fedbt-paper-finetuning', 300", "fedbt_*", pictures=2),
+    Notebook("fleet_design", "'weak-phones: 1,000 phones", "'weak-phones: 1,000 phones", "run", pictures=2),
+    Notebook("million", "'million: 100,000 trips", "'million: 100,000 trips", "million", pictures=2),
 ]
 each = pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda notebook: notebook.name)
 

@@ -49,6 +49,21 @@ def test_the_slowest_of_all_closes_a_round_and_the_first_wanted_with_over_select
     assert set(first.trips.client[first.trips.outcome == "late"]) == {5, 6, 7}
 
 
+def test_who_has_no_time_for_a_single_batch_is_not_waited_for(tmp_path: Path) -> None:
+    bandwidths = [1e12] * 7 + [1e3]  # the last one's upload takes minutes
+    devices(tmp_path, [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 20.0, 1.0], uplink_bits_per_s=bandwidths)
+    part = {"clients_per_round": 8, "deadline_s": 10.0, "late": "partial"}
+    local = {"batch_samples": 2}
+    raw = priced(part, rounds=2, phases__further_pretrain__local=local)
+    run = played(raw, tmp_path, tmp_path / "run")
+    trips = run.trips.set_index(["round", "client"]).sort_index()
+    assert run.rounds.end_s.tolist() == [10.0, 20.0]
+    assert trips.outcome.xs(7, level="client").tolist() == ["late", "late"]
+    assert (trips.outcome.drop(7, level="client") == "completed").all()
+    assert trips.planned_batches.tolist() == [3] * 16
+    assert trips.batches.xs(6, level="client").tolist() == [1, 1]  # of three that take 20 s
+
+
 def test_a_round_with_too_few_updates_is_given_up(tmp_path: Path) -> None:
     devices(tmp_path, [1.0, 2.0, 3.0, 40.0, 50.0, 60.0, 70.0, 80.0])
     part = {"clients_per_round": 8, "deadline_s": 10.0, "quorum": 4, "max_empty_rounds": 4}
