@@ -1,6 +1,5 @@
 """Ray host actors: about one a core, each with one torch thread, reused for every block of a run."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -11,6 +10,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from fedsim.engine.allocator import keep_freed_memory
 from fedsim.engine.base import kept
 from fedsim.engine.ray_log import gather
 from fedsim.engine.shared import check
@@ -34,7 +34,7 @@ class HostActor:
         import torch
 
         torch.set_num_threads(1)
-        _keep_freed_memory()
+        keep_freed_memory()
         from fedsim.engine.host import Host
 
         self._label, self._task = f"Host {number} of {hosts}", ""
@@ -76,18 +76,6 @@ _DOING: dict[type[Task], str] = {
     CentralTask: "training on the server",
     MeasureTask: "measuring memory",
 }
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc reuse the megabytes of logits and activations that every batch frees, not fetch them anew.
-
-    Given back and asked for again they cost thousands of page faults an update, a tenth of the time of a small model.
-    """
-    allocator = ctypes.CDLL(None)
-    if hasattr(allocator, "mallopt"):  # other C libraries have no such switch, and no such habit
-        m_mmap_threshold, m_trim_threshold = -3, -1
-        allocator.mallopt(m_mmap_threshold, 32 * 2**20)
-        allocator.mallopt(m_trim_threshold, 2**30)
 
 
 class RayEngine:

@@ -19,9 +19,13 @@ class MLMHead(nn.Module):
         self.norm = nn.LayerNorm(architecture.hidden, eps=architecture.norm_eps)
         self.bias = nn.Parameter(torch.zeros(architecture.vocabulary))
 
+    def transform(self, states: Tensor) -> Tensor:
+        """[P, hidden] -> [P, hidden]: what the decoder reads."""
+        return self.norm(self.activation(self.dense(states)))  # type: ignore[no-any-return]
+
     def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
         """[P, hidden] -> [P, vocabulary]."""
-        return linear(self.norm(self.activation(self.dense(states))), word_embeddings, self.bias)
+        return linear(self.transform(states), word_embeddings, self.bias)
 
 
 class TiedHead(nn.Module):
@@ -30,6 +34,10 @@ class TiedHead(nn.Module):
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
         self.bias = nn.Parameter(torch.zeros(architecture.vocabulary))
+
+    def transform(self, states: Tensor) -> Tensor:
+        """[P, hidden] -> [P, hidden]: what the decoder reads."""
+        return states
 
     def forward(self, states: Tensor, word_embeddings: Tensor) -> Tensor:
         """[P, hidden] -> [P, vocabulary]."""

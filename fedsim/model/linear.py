@@ -65,6 +65,26 @@ def _fast(x: Tensor, weight: Tensor) -> bool:
     return _ONEDNN and large and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
 
 
+def plain_float32(x: Tensor) -> bool:
+    """Whether this is computed on a CPU as it stands: what the three functions below are for."""
+    return x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+
+
+def product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """``x @ weight.T + bias`` without automatic differentiation, [n, in] -> [n, out]."""
+    return _product(x, weight, bias) if _fast(x, weight) else functional.linear(x, weight, bias)
+
+
+def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of x, [n, in], from that of the product, [n, out]."""
+    return _product(grad, weight.t()) if _fast(grad, weight) else grad @ weight
+
+
+def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Gradient of the weight, [out, in], from that of the product, [n, out], and from x, [n, in]."""
+    return _product(grad.t(), x.t()) if _fast(grad, weight) else grad.t() @ x
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """``x @ weight.T + bias``; by oneDNN for large float32 matrices on a CPU, decided by shapes alone.
 

@@ -15,9 +15,10 @@ from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.bart import original, shifted
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
-from fedsim.model.linear import use_onednn
+from fedsim.model.linear import plain_float32, use_onednn
 from fedsim.model.meta import unallocated
 from fedsim.model.modules import build_modules, fill_buffers
+from fedsim.model.tied import tied_loss
 from fedsim.model.width import Window
 from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, Adapters, PartName, Slot, exit_head, layer
 
@@ -241,25 +242,35 @@ class LocalModel:
 
     def answers(self, states: Tensor, batch: Batch, head: nn.Module | None = None) -> Tensor:
         """The logits of a head, of that on top where none is named, from the hidden states below it."""
-        head = head or self.head
-        kind = self.shape.head.kind
-        if kind == "mean":
-            states = states.mean(1) if batch.real is None else _mean(states, batch.real)
-        elif self.shape.head.per_sample:
-            states = states[:, 0] if self.shape.architecture.decoder is None else _last(states, batch.real)
-        else:
-            states = states.flatten(0, 1)
-            if batch.positions is not None:
-                states = states[batch.positions]
-        if kind == "mlm":
-            word: Tensor = self.embeddings.word_embeddings.weight  # type: ignore[assignment, union-attr]
-            return head(states, word)  # type: ignore[no-any-return]
+        head, states = head or self.head, self._asked(states, batch)
+        if self.shape.head.kind == "mlm":
+            return head(states, self._words)  # type: ignore[no-any-return]
         return head(states)  # type: ignore[no-any-return]
+
+    def _asked(self, states: Tensor, batch: Batch) -> Tensor:
+        """The states that a head answers from: one row for each of its answers."""
+        if self.shape.head.kind == "mean":
+            return states.mean(1) if batch.real is None else _mean(states, batch.real)
+        if self.shape.head.per_sample:
+            return states[:, 0] if self.shape.architecture.decoder is None else _last(states, batch.real)
+        states = states.flatten(0, 1)
+        return states if batch.positions is None else states[batch.positions]
+
+    @property
+    def _words(self) -> Tensor:
+        return self.embeddings.word_embeddings.weight  # type: ignore[union-attr, return-value]
+
+    def answers_loss(self, states: Tensor, batch: Batch) -> Tensor:
+        """Mean cross-entropy of the answers of the head on top, from the hidden states below it."""
+        if self.shape.head.kind == "mlm" and plain_float32(states):
+            transformed = self.head.transform(self._asked(states, batch))  # type: ignore[operator]
+            return tied_loss(transformed, self._words, self.head.bias, batch.targets)  # type: ignore[arg-type]
+        return functional.cross_entropy(self.answers(states, batch).float(), batch.targets)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over what is predicted; of several heads the sum, and what they learn from each other."""
         if not self.shape.exits:
-            return functional.cross_entropy(self.logits(batch).float(), batch.targets)
+            return self.answers_loss(self.hidden(batch), batch)
         logits = [own.float() for own in self.exit_logits(batch)]
         loss = torch.stack([functional.cross_entropy(own, batch.targets) for own in logits]).sum()
         return loss + self.shape.mutual * mutual_divergence(logits, batch.targets) if self.shape.mutual else loss

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from fedsim.model.local import Batch, LocalModel, attention_mask
 from fedsim.plan import CutType
@@ -61,7 +60,7 @@ class ClientSide:
         """From the last hidden states to the mean loss (a detached scalar), and their gradient as a message."""
         states = unpack(hidden).requires_grad_()
         with self._context:
-            loss = functional.cross_entropy(self.model.answers(states, batch).float(), batch.targets)
+            loss = self.model.answers_loss(states, batch)
         loss.backward()  # type: ignore[no-untyped-call]
         assert states.grad is not None
         return loss.detach(), pack(states.grad, self._cut)

@@ -90,7 +90,7 @@ def test_equals_transformers_and_its_files(family: str, kind: str, tmp_path: Pat
     loss.backward()  # type: ignore[no-untyped-call]
     model.zero_grad()
     model.loss(b).backward()  # type: ignore[no-untyped-call]
-    assert model.loss(b).item() == pytest.approx(loss.item(), abs=1e-7)
+    assert model.loss(b).item() == pytest.approx(loss.item(), abs=2e-6)
     names = {full for g in layouts(a, h) for full in pretrained._full_names(a, h, g, layouts(a, h)[g]).values()}
     ours = torch.cat([part.grad for part in model.parts.values() if part.grad is not None])
     theirs = torch.cat([p.grad.flatten() for n, p in reference.named_parameters() if n in names and p.grad is not None])
