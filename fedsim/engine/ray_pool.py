@@ -131,7 +131,7 @@ class RayEngine:
         run = (job or {}).get("job_name", "fedsim")
         self._actors: list[Any] = [
             actor.options(
-                name=f"{run} host {i + 1} of {self.hosts} ({os.getpid()}-{mark})",
+                name=f"{run} host {i + 1} of {self.hosts} ({mark})",
                 num_cpus=1,
                 num_gpus=gpus_per_host if device == "cuda" else 0,
                 max_restarts=-1,
