@@ -22,7 +22,17 @@ def main(scenario: str = "quickstart", folder: str = str(Path(__file__).parent))
     """Start a run, look at the dashboard while it goes, and end the run."""
     token = secrets.token_hex(16)
     with tempfile.TemporaryDirectory(prefix="fs") as place, sync_playwright() as playwright:
-        command = [sys.executable, "-m", "fedsim", "scenario", scenario, "--hosts", "2", "--out", f"{place}/{scenario}-1"]
+        command = [
+            sys.executable,
+            "-m",
+            "fedsim",
+            "scenario",
+            scenario,
+            "--hosts",
+            "2",
+            "--out",
+            f"{place}/{scenario}-1",
+        ]
         environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token}
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as run:
             assert run.stderr is not None
