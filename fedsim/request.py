@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from fedsim.engine.ahead import Ahead
 from fedsim.engine.base import Engine
 from fedsim.engine.ray_log import RAY_LOG
 from fedsim.errors import UserError
@@ -79,34 +80,39 @@ def place(request: Request, where: Mapping[str, Any]) -> Config | None:
 
 
 def starter(config: Config, request: Request, observer: Observer) -> Callable[[], Engine]:
-    """What makes the engine, and tells how that goes; torch and Ray are imported when it is called."""
+    """What makes the engine, and tells how that goes; torch and Ray are imported when it is called.
+
+    Ray starts beside what the driver does next.
+    """
 
     def start() -> Engine:
-        if config.kind == "inline":
-            with observer.task("loading torch", None):
-                from fedsim.engine.inline import InlineEngine
+        with observer.task("loading torch", None):
+            from fedsim.engine.inline import InlineEngine
 
-                return InlineEngine(config.device, config.precision)
+            return InlineEngine(config.device, config.precision)
+
+    def start_ray() -> Engine:
         from fedsim.engine.ray_pool import RayEngine
         from fedsim.monitor.watch import job
 
-        with observer.task("starting Ray" if config.address is None else "connecting to Ray", None):
-            pool = RayEngine(
-                config.hosts,
-                config.address,
-                config.device,
-                config.precision,
-                config.gpus_per_host,
-                observer.note,
-                job(request),
-                config.dashboard,
-                request.folder / RAY_LOG,
-                (request.folder, cache_folder()),
-            )
+        pool = RayEngine(
+            config.hosts,
+            config.address,
+            config.device,
+            config.precision,
+            config.gpus_per_host,
+            observer.note,
+            job(request),
+            config.dashboard,
+            request.folder / RAY_LOG,
+            (request.folder, cache_folder()),
+        )
         observer.note(_about(pool.hosts, pool.dashboard))
         return pool
 
-    return start
+    if config.kind == "inline":
+        return start
+    return lambda: Ahead(start_ray, "starting Ray" if config.address is None else "connecting to Ray", observer)
 
 
 def _about(hosts: int, dashboard: str) -> str:

@@ -12,7 +12,9 @@ T = TypeVar("T")
 class Engine(Protocol):
     """Runs tasks; each gives one result, in any order."""
 
-    hosts: int
+    @property
+    def hosts(self) -> int:
+        """How many there are."""
 
     @property
     def published_bytes(self) -> int:

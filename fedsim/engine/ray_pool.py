@@ -5,8 +5,10 @@ import os
 import signal
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -27,10 +29,25 @@ ATTEMPTS = 3
 """Times a task is tried before a dying host is taken for the task's fault."""
 
 
+@dataclass(frozen=True)
+class Arrival:
+    """A host that is there."""
+
+    process: int
+    """Process id."""
+    import_s: float
+    """Importing torch and fedsim."""
+    import_cpu_s: float
+    """Processor time of that."""
+    at_s: float
+    """Seconds since 1970."""
+
+
 class HostActor:
     """The actor around a host. Constructing it imports torch, so hosts warm up while the driver prepares."""
 
     def __init__(self, number: int, hosts: int, device: str, precision: str) -> None:
+        wall, cpu = time.perf_counter(), time.process_time()
         import torch
 
         torch.set_num_threads(1)
@@ -39,6 +56,8 @@ class HostActor:
 
         self._label, self._task = f"Host {number} of {hosts}", ""
         self._host = Host(self._label, device, precision)
+        imported = time.perf_counter() - wall, time.process_time() - cpu
+        self._arrival = Arrival(os.getpid(), *imported, time.time())
 
     def __repr__(self) -> str:
         """Ray reads it when the host is ready, for its dashboard, and when a task fails, for the traceback."""
@@ -57,9 +76,9 @@ class HostActor:
         self._task = ""  # not where the task fails: Ray's traceback names it
         return result
 
-    def process(self) -> int:
-        """Process id."""
-        return os.getpid()
+    def arrive(self) -> Arrival:
+        """Who it is, and how long it took to be there."""
+        return self._arrival
 
 
 def describe(task: Task) -> str:
@@ -148,7 +167,9 @@ class RayEngine:
         self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         self._events: list[tuple[str, str]] = []
         self._tell = tell
-        self._arriving = [actor.process.options(name="hosts/arrive").remote() for actor in self._actors]
+        self._asked_s = time.time()
+        self._arriving = [actor.arrive.options(name="hosts/arrive").remote() for actor in self._actors]
+        self._expected = dict(zip(self._arriving, range(1, self.hosts + 1), strict=True))
         try:
             check(ray, shared)
         except UserError:
@@ -207,7 +228,7 @@ class RayEngine:
 
     def _ask(self, host: int) -> Any:
         """A question that a dead host answers, with its process id, when it is back."""
-        return self._actors[host].process.options(name="hosts/return", max_task_retries=-1).remote()
+        return self._actors[host].arrive.options(name="hosts/return", max_task_retries=-1).remote()
 
     def _welcome(self, answer: Any) -> int:
         """The host that has answered and may be given tasks again."""
@@ -237,13 +258,28 @@ class RayEngine:
 
     def processes(self) -> list[int]:
         """Process ids of the hosts."""
-        ids: list[int] = self._ray.get([self._ask(host) for host in range(self.hosts)])
-        return ids
+        arrivals: list[Arrival] = self._ray.get([self._ask(host) for host in range(self.hosts)])
+        return [arrival.process for arrival in arrivals]
 
     def events(self) -> list[tuple[str, str]]:
         """What happened to hosts since the last call."""
-        events, self._events = self._events, []
+        events, self._events = [*self._arrivals(), *self._events], []
         return events
+
+    def _arrivals(self) -> Iterator[tuple[str, str]]:
+        """Hosts that have come since the last call, and how long that took."""
+        come, _ = self._ray.wait(list(self._expected), num_returns=len(self._expected), timeout=0)
+        for reference in come if self._expected else ():
+            host = self._expected.pop(reference)
+            try:
+                one: Arrival = self._ray.get(reference)
+            except self._lost:
+                continue  # that it died is told where its task was
+            yield (
+                "host_ready",
+                f"host {host} was ready {max(0.0, one.at_s - self._asked_s):.1f} s after it was asked for; "
+                f"its imports took {one.import_s:.1f} s, and {one.import_cpu_s:.1f} s of a core",
+            )
 
     def close(self) -> None:
         """End the hosts, and the cluster if it was started here."""
@@ -277,6 +313,8 @@ def _initialise(ray: Any, hosts: int | None, address: str | None, job: Mapping[s
     else:
         # more hosts than cores are allowed here: they take turns, and results are the same
         options |= {"num_cpus": max(hosts or 0, os.cpu_count() or 1), "include_dashboard": dashboard}
+        # hosts are what a run waits for: they get the driver's priority, not that of the 15 steps below it
+        os.environ.setdefault("RAY_worker_niceness", "0")
         if dashboard and (missing := _no_dashboard()):
             fault = f"cannot be shown ({missing}): pip install 'ray[default]', or go without it"
             raise UserError(fault, key="engine.dashboard")
