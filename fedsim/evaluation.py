@@ -25,6 +25,7 @@ class Evaluator:
     def __init__(self, world: World, config: Evaluate, engine: Engine) -> None:
         self.world, self.config, self.engine = world, config, engine
         self.personal = PersonalEvaluator(world, config, engine) if config.personal is not None else None
+        self.busy_s = 0.0
         self._baselines: dict[tuple[Objective, int], dict[str, float]] = {}
 
     def check(self, goals: Iterable[Goal]) -> None:
@@ -74,6 +75,7 @@ class Evaluator:
             for i, chunk in enumerate(chunks(samples))
         ]
         results = sorted(self.engine.run(tasks, f"{method}/{goal.name}/evaluate"), key=lambda result: result.index)
+        self.busy_s += sum(result.seconds for result in results)
         counts = [result for result in results if isinstance(result, Counts)]
         totals, confusion = _summed([(part.values, part.confusion) for part in counts])
         if not np.isfinite(totals["loss"]):

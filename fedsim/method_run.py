@@ -76,6 +76,8 @@ class MethodRun:
     def run(self) -> None:
         """All rounds that are left, each committed as a whole."""
         state = self.state
+        if self.engine is not None:
+            self.account.event("begun", state.round, f"{self.engine.hosts} hosts", None)
         self.downlink.restore(state.model, state.server, list(state.older.values()))
         if not self.account.started:
             lessons = list(self.teaching.costs(-1, self.cohorts.costs, 0.0))
@@ -154,8 +156,8 @@ class MethodRun:
                 self.account.lesson(lesson)
             loss = self.account.trips(turn, cohort, trips, trained, changed)
             self._write_quality(turn.goal, turn.round, tested)
-            seconds, busy_s = time.perf_counter() - started, self.dispatch.busy_s
-            self._close(turn, seconds)
+            seconds, busy_s = time.perf_counter() - started, self._busy()
+            self._close(turn, seconds, busy_s)
         self._check_empty(turn, trips)
         self._report(turn, cohort, trips, loss, bool(tested), seconds, busy_s)
 
@@ -258,13 +260,21 @@ class MethodRun:
         self.observer.note(text)
         return pruned
 
-    def _close(self, turn: Turn, seconds: float) -> None:
+    def _busy(self) -> float:
+        """Seconds that hosts have trained and tested since the last call."""
+        personal = None if self.evaluator is None else self.evaluator.personal
+        users = [user for user in (self.dispatch, self.evaluator, personal) if user is not None]
+        total = sum(user.busy_s for user in users)
+        for user in users:
+            user.busy_s = 0.0
+        return total
+
+    def _close(self, turn: Turn, seconds: float, busy_s: float) -> None:
         """Seal the round's trace, and write it with a checkpoint where one is due."""
         if self.engine is not None:
             for kind, text in self.engine.events():
                 self.account.event(kind, turn.round, text, None)
-            self.account.event("hosts busy", turn.round, f"{self.engine.hosts} hosts", self.dispatch.busy_s)
-            self.dispatch.busy_s = 0.0
+            self.account.event("hosts busy", turn.round, f"{self.engine.hosts} hosts", busy_s)
         self.account.event("round", turn.round, turn.stage.label, seconds)
         self.account.seal(turn.round)
         every = self.world.scenario.outputs.checkpoint_every_rounds

@@ -38,6 +38,7 @@ class PersonalEvaluator:
 
     def __init__(self, world: World, config: Evaluate, engine: Engine) -> None:
         self.world, self.config, self.engine = world, config, engine
+        self.busy_s = 0.0
         self._baselines: dict[Objective, dict[str, float]] = {}
 
     @cached_property
@@ -103,6 +104,7 @@ class PersonalEvaluator:
         each: dict[int, tuple[Mapping[str, float], ...]] = {}
         for result in self.engine.run(tasks, f"{method}/{goal.name}/evaluate clients"):
             assert isinstance(result, ClientCounts)
+            self.busy_s += result.seconds
             each[result.index] = result.values
         found: dict[str, list[float]] = {}
         for task in tasks:

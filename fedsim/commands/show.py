@@ -70,6 +70,7 @@ def show_summary(
     from fedsim.report.compare import of_run
     from fedsim.report.devices import devices as class_grid
     from fedsim.report.failure import going_on
+    from fedsim.report.hosts import lines as hosts
     from fedsim.report.layout import draw
     from fedsim.report.pictures import first
     from fedsim.report.stages import stages as stage_grid
@@ -86,6 +87,8 @@ def show_summary(
     closing = [f"run folder: {run}", f"open it:    {opening}"]
     if left := unfinished(run, summary):
         closing[1] = f"not ended:  {', '.join(left)}; go on with: {going_on(run)}"
+    if not summary.get("price"):
+        closing += hosts(run, list(shown))
     if (picture := first(run)) is not None:
         closing.append(f"picture:    {picture}")
     for line in closing:

@@ -58,13 +58,13 @@ class RoundReport:
     hosts: int = 0
     """None where nothing is trained."""
     busy_s: float = 0.0
-    """Real time that hosts spent on training, summed over them."""
+    """Real time that hosts spent on training and testing, summed over them."""
     published_bytes: int = 0
     """Groups that hosts can fetch."""
 
     @property
     def utilisation(self) -> float:
-        """Share of the hosts' real time that went into training; 0 where there are none."""
+        """Share of the hosts' real time that went into training and testing; 0 where there are none."""
         return self.busy_s / (self.hosts * self.seconds) if self.hosts and self.seconds else 0.0
 
 
