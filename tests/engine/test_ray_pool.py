@@ -80,7 +80,9 @@ def test_a_dead_host_comes_back_and_nothing_is_lost(pools: Pools) -> None:
     after = engine.processes()
     assert after[0] != before[0]
     assert after[1] == before[1]
-    events = engine.events()
+    told = engine.events()
+    assert {kind for kind, _ in told} <= {"host_ready", "host_died"}
+    events = [(kind, text) for kind, text in told if kind == "host_died"]
     assert 1 <= len(events) <= 2  # at most what it had been given when it was found dead
     assert all(kind == "host_died" and text.startswith("host 1 died on task") for kind, text in events)
     assert engine.events() == []
