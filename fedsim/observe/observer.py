@@ -3,9 +3,16 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from fedsim.totals import Totals
+if TYPE_CHECKING:
+    from fedsim.totals import Totals
+
+
+def _nothing() -> "Totals":
+    from fedsim.totals import Totals  # it brings the clock and the fleet with it, which whoever tells of a typo lacks
+
+    return Totals()
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class RoundReport:
     """Metrics by name; empty where the round was not evaluated."""
     stage_index: int = 0
     """Within the phase, from 0."""
-    spent: Totals = field(default_factory=Totals)
+    spent: "Totals" = field(default_factory=_nothing)
     """In this round, and in the server's lessons before it."""
     outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """Trips that ended in this round, by device class and outcome."""
