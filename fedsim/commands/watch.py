@@ -16,9 +16,11 @@ def watch(
     """Show a run as a page in the browser: live while it goes on, or when it is over."""
     from fedsim.observe.console import console
     from fedsim.web.follow import Followed
+    from fedsim.web.page import overview
     from fedsim.web.server import LOOPBACK, address, listening, serve
 
     followed = Followed(run)
+    overview(followed)  # what cannot be read is told now, and a long run is read before anybody waits for its page
     with listening(host, port) as socket:
         out = console(stderr=True)
         lines = [f"{run}: {address(socket)} (Ctrl-C ends)"]

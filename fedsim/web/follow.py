@@ -156,14 +156,13 @@ class Followed:
         found = [TABLES["trips"].schema.empty_table().select(list(columns))]
         for flush in self.manifest(method).flushes:
             if flush.rounds is not None and flush.rounds[0] <= round_ <= flush.rounds[1]:
-                where = pc.field("round") == round_
-                found += [self.read(method, part, columns, where) for part in flush.parts_of("trips")]
+                found += [self.read(method, part, columns, round_) for part in flush.parts_of("trips")]
         return pa.concat_tables(found)
 
     def read(
-        self, method: str, part: Part, columns: Sequence[str] | None = None, where: pc.Expression | None = None
+        self, method: str, part: Part, columns: Sequence[str] | None = None, round_: int | None = None
     ) -> pa.Table:
-        """Rows of one file.
+        """Rows of one file, or those of one round in it.
 
         Raises:
             UserError: it cannot be read.
@@ -172,14 +171,16 @@ class Followed:
         file = part.check(folder) if self._proven else folder / part.file
         schema = TABLES[part.table].schema
         names = schema.names if columns is None else list(columns)
+        wanted = names if round_ is None else list({*names, "round"})
         try:
-            rows = pq.read_table(file, columns=names, filters=where, partitioning=None)
+            # a run that trains writes a file a round: of small ones this takes two thirds of the time of `read_table`
+            rows = pq.ParquetFile(file).read(wanted)
         except (pa.ArrowException, OSError) as error:
-            fault = f"cannot be read: {str(error).splitlines()[0]}"
-            if isinstance(error, pa.ArrowInvalid) and set(names) - set(_names(file)):
-                fault = "does not have the columns it must have: another version of fedsim wrote it"
-            raise UserError(fault, file=file) from error
-        return rows.cast(pa.schema([schema.field(name) for name in names]))
+            raise UserError(f"cannot be read: {error}", file=file) from error
+        if not set(wanted) <= set(rows.column_names):
+            raise UserError("it does not have the columns it must have: another fedsim wrote it", file=file)
+        rows = rows if round_ is None else rows.filter(pc.equal(rows["round"], round_))
+        return rows.select(names).cast(pa.schema([schema.field(name) for name in names]))
 
     def summaries(self) -> dict[str, dict[str, Any]]:
         """What every method that has begun has cost and reached by now, as a run's summary says it."""
@@ -202,14 +203,6 @@ class Followed:
     def _quality(self, method: str) -> dict[str, float]:
         rows = self.table(method, "evals").select(["phase", "metric", "value"]).to_pylist()
         return {f"{row['phase']}/{row['metric']}": row["value"] for row in rows if row["phase"] != "pretrain"}
-
-
-def _names(file: Path) -> list[str]:
-    """The columns of a file; of one that cannot be read, none are known to be missing."""
-    try:
-        return list(pq.read_schema(file).names)
-    except (pa.ArrowException, OSError):
-        return [column.name for table in TABLES.values() for column in table.columns]
 
 
 def _stamp(file: Path) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@ import json
 import os
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from fedsim.errors import UserError
@@ -106,4 +107,11 @@ def test_a_changed_file_is_found_where_proof_is_asked_for(stopped: Path) -> None
     with pytest.raises(UserError, match="damaged or changed"):
         Followed(stopped, proven=True).table("fedavg", "rounds")
     with pytest.raises(UserError, match="cannot be read"):
+        Followed(stopped).table("fedavg", "rounds")
+
+
+def test_a_file_with_other_columns_is_told(stopped: Path) -> None:
+    (file,) = (stopped / "trace/fedavg/rounds").glob("000000-*")
+    pq.write_table(pq.read_table(file).drop_columns(["unused"]), file)
+    with pytest.raises(UserError, match="does not have the columns it must have: another fedsim wrote it"):
         Followed(stopped).table("fedavg", "rounds")

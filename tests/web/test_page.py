@@ -133,10 +133,14 @@ def test_the_command_says_where_and_ends_on_ctrl_c(trained: Path, work: Desk) ->
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_mistakes_are_told_in_one_line(work: Desk, trained: Path, tmp_path: Path) -> None:
+def test_mistakes_are_told_in_one_line(work: Desk, trained: Path, stopped: Path, tmp_path: Path) -> None:
+    manifest = stopped / "trace/fedavg/manifest.json"
+    manifest.write_text(manifest.read_text().replace('"schema_version": 1', '"schema_version": 99'))
+    newer = "trace version 99 was written by a newer fedsim (this one reads 1): upgrade fedsim"
     with listening("127.0.0.1", 0) as taken:
         port = str(taken.getsockname()[1])
         for arguments, message in (
+            ([str(stopped)], f"error: {manifest}: {newer}\n"),
             (["nothing"], "error: nothing: there is no such folder\n"),
             ([str(tmp_path)], f"error: {tmp_path}: not a run folder: it has no identity.json\n"),
             (
