@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import machine, report, systems
+from benchmarks import machine, picture, report, systems
 from benchmarks.bench import Bench, Settings
 from benchmarks.workload import TUNED, WORKLOADS, Workload
 
@@ -82,10 +82,13 @@ def main() -> None:
     if options.keep:
         files = [RESULTS / f"{name}.json" for name in WORKLOADS]
         measured = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()}
+        if not measured:
+            sys.exit(f"nothing was measured yet: there is no result in {RESULTS}")
     page = report.markdown(list(measured.values()))
     print(page)
     if options.keep:
         PAGE.write_text(page, encoding="utf-8")
+        picture.draw(list(measured.values()), PAGE.parent / report.PICTURE)
     sys.exit(1 if failed else 0)
 
 
@@ -94,7 +97,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--works", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="which (default: all)")
     parser.add_argument("--runs", type=int, default=5, help="runs of every system (default: 5)")
     parser.add_argument(
-        "--shape-runs", type=int, default=2, help="the same on shapes that nobody tuned for, at most (default: 2)"
+        "--shape-runs", type=int, default=1, help="the same on shapes that nobody tuned for, at most (default: 1)"
     )
     parser.add_argument("--rounds", type=int, help="rounds of every run, at least 2 (default: what the work says)")
     parser.add_argument("--only", nargs="+", default=[], metavar="NAME", help="systems whose names start like this")

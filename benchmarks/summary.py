@@ -60,11 +60,23 @@ def rows(content: Content) -> list[Row]:
 
 
 def best_loop(content: Content) -> str | None:
-    """The fastest loop of plain torch that does the same work as the others; of those that were run most often."""
-    loops = [name for name, about in content["systems"].items() if about["family"] == "bare" and not about["masked"]]
-    runs = {name: [run["updates_per_s"] for run in _timed(content, name)] for name in loops}
-    most = max((len(speeds) for speeds in runs.values()), default=0)
-    medians = {name: median(speeds) for name, speeds in runs.items() if speeds and len(speeds) == most}
+    """The fastest loop of plain torch that does the same work as the others."""
+    return _best(
+        content,
+        [name for name, about in content["systems"].items() if about["family"] == "bare" and not about["masked"]],
+    )
+
+
+def fastest(content: Content, peer: str) -> str | None:
+    """The fastest way in which another simulator was run; None: it was not."""
+    return _best(content, [name for name in content["systems"] if name.partition("-")[0] == peer])
+
+
+def _best(content: Content, names: Sequence[str]) -> str | None:
+    """The largest median, among those that were run most often."""
+    speeds = {name: [run["updates_per_s"] for run in _timed(content, name)] for name in names}
+    most = max((len(runs) for runs in speeds.values()), default=0)
+    medians = {name: median(runs) for name, runs in speeds.items() if runs and len(runs) == most}
     return max(medians, key=lambda name: medians[name]) if medians else None
 
 

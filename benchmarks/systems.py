@@ -54,6 +54,7 @@ class Peer(NamedTuple):
 PEERS = {
     "flower": Peer("BENCH_FLWR_PYTHON", "flwr", "flwr[simulation]", "benchmarks.flower"),
     "pfl": Peer("BENCH_PFL_PYTHON", "pfl", "pfl[pytorch]", "benchmarks.pfl_research"),
+    "blazefl": Peer("BENCH_BLAZEFL_PYTHON", "blazefl", "blazefl", "benchmarks.blaze_fl"),
 }
 
 
@@ -73,15 +74,17 @@ def bare(work: Workload, rounds: int) -> Iterator[System]:
     two = (*start, "--processes", "2")
     yield System(REFERENCE, "bare torch, 1 process", start, always=False)
     yield System("torch-2", "bare torch, 2 processes", two, always=False, shapes=False)
-    yield System("torch-2-flat", "bare torch, 2 processes, flat buffers", (*two, "--way", "flat"), shapes=False)
+    yield System(
+        "torch-2-flat", "bare torch, 2 processes, flat buffers", (*two, "--way", "flat"), always=False, shapes=False
+    )
     kept = (*two, "--keep-memory", "--way")
-    yield System("torch-2-kept", "the same, freed memory kept", (*kept, "flat"))
+    yield System("torch-2-kept", "bare torch, 2 processes, flat buffers, freed memory kept", (*kept, "flat"))
     once = (*start, "--keep-memory", "--way", "vectorised")
     yield System("torch-1-vmap", "bare torch, 1 process, vectorised", once, always=False, shapes=False)
     yield System("torch-2-vmap", "bare torch, 2 processes, vectorised", (*kept, "vectorised"))
     if work.task == "mlm":
         label = "bare torch, 2 processes, flat buffers, masked positions"
-        yield System("torch-2-masked", label, (*kept, "masked"), masked=True, shapes=False)
+        yield System("torch-2-masked", label, (*kept, "masked"), masked=True, always=False, shapes=False)
 
 
 def scenarios(work: Workload, folder: Path, rounds: int) -> dict[scenario.Positions, Path]:
@@ -110,7 +113,7 @@ def simulator(files: Mapping[scenario.Positions, Path]) -> Iterator[System]:
                 command=(sys.executable, "-m", "fedsim", "scenario", str(file), *options, "--out", "{folder}/run"),
                 family="fedsim",
                 masked=masked,
-                always=not (masked and name == "ray-1"),
+                always=name == "ray-2" or not masked,
                 shapes=name == "ray-2",
             )
 
@@ -135,16 +138,16 @@ def peers(work: Workload, rounds: int, pythons: Mapping[str, str | None]) -> tup
             )
             continue
         script = ("-m", peer.module, "--work", work.name, "--rounds", str(rounds))
-        if name == "pfl":
-            alone, both = (), ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
-            label = "pfl-research, {}"
-            systems += [
-                System("pfl-1", label.format("1 process"), (str(python), *alone, *script), "peer", always=False,
-                       shapes=False),
-                System("pfl-2", label.format("2 processes"), (str(python), *both, *script), "peer"),
-            ]  # fmt: skip
-        else:
-            systems.append(System(name, "Flower, Ray, 2 actors", (str(python), *script), "peer"))
+        match name:
+            case "flower":
+                systems.append(System(name, "Flower, Ray, 2 actors", (str(python), *script), "peer"))
+            case "pfl":
+                alone = (str(python), *script)
+                systems.append(System("pfl-1", "pfl-research, 1 process", alone, "peer", always=False, shapes=False))
+                both = (str(python), "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *script)
+                systems.append(System("pfl-2", "pfl-research, 2 processes", both, "peer"))
+            case _:
+                systems.append(System(name, "BlazeFL, 2 processes", (str(python), *script), "peer", shapes=False))
     return systems, missing
 
 

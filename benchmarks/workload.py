@@ -95,12 +95,12 @@ def _cohort(work: Workload) -> Workload:
 
 MLM = Workload(
     name="mlm", task="mlm", seed=3, clients=100, cohort_clients=10, samples=8, batch_samples=4, tokens=64,
-    vocabulary=8000, hidden=128, heads=2, feed_forward=512, rounds=6,
+    vocabulary=8000, hidden=128, heads=2, feed_forward=512, rounds=5,
 )  # fmt: skip
 """Bound by computing: nearly all of its time goes into matrix products, most of them in the head."""
 CLASSIFY = Workload(
     name="classify", task="classify", seed=4, clients=1000, cohort_clients=100, samples=16, batch_samples=8, tokens=32,
-    vocabulary=2000, hidden=64, heads=2, feed_forward=256, rounds=5,
+    vocabulary=2000, hidden=64, heads=2, feed_forward=256, rounds=4,
 )  # fmt: skip
 """Bound by overhead: an update is two steps of a few milliseconds, and there are a hundred a round."""
 WORKLOADS = {work.name: work for work in (MLM, CLASSIFY, _wide(MLM), _cohort(MLM), _wide(CLASSIFY), _cohort(CLASSIFY))}
