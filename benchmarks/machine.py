@@ -64,7 +64,7 @@ def wait_until_quiet(limit_s: float, busy_cores: float = 0.1) -> None:
     """Return when everything on the machine keeps less than `busy_cores` busy, or after `limit_s`."""
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
-        if psutil.cpu_percent(1.0) / 100 * (os.cpu_count() or 1) < busy_cores:
+        if psutil.cpu_percent(0.5) / 100 * (os.cpu_count() or 1) < busy_cores:
             return
 
 
