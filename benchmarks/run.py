@@ -16,7 +16,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmarks import machine, picture, report, systems
+from benchmarks import machine, picture, report, scenario, systems
 from benchmarks.bench import Bench, Settings
 from benchmarks.workload import TUNED, WORKLOADS, Workload
 
@@ -28,12 +28,9 @@ def measure(work: Workload, options: argparse.Namespace, temporary: Path) -> dic
     """Run everything on one work; what results/NAME.json holds."""
     began_s = time.monotonic()
     rounds = options.rounds or work.rounds
-    pythons = {name: getattr(options, name) for name in systems.PEERS}
-    others, missing = systems.peers(work, rounds, pythons)
-    for line in missing:
-        print(f"not measured: {line}")
-    files = systems.scenarios(work, temporary / "scenario", rounds)
-    everything = [*systems.bare(work, rounds), *systems.simulator(files), *others]
+    ways = systems.positions(work)
+    files = {way: scenario.write(work, temporary / "scenario", rounds, way) for way in ways}
+    everything, missing = systems.every(work, rounds, files, _pythons(options))
     chosen = systems.choose(work, everything, options.only)
     tuned = work.name in TUNED
     settings = Settings(
@@ -62,6 +59,27 @@ def measure(work: Workload, options: argparse.Namespace, temporary: Path) -> dic
     }
 
 
+def announce(options: argparse.Namespace) -> None:
+    """Say which peers were not found.
+
+    Raises:
+        SystemExit: `--only` names a system that no work has here.
+    """
+    names: dict[str, None] = {}
+    for work in map(WORKLOADS.__getitem__, options.works):
+        found, missing = systems.every(work, 2, dict.fromkeys(systems.positions(work), Path()), _pythons(options))
+        names |= {system.name: None for system in found}
+    for line in missing:
+        print(f"not measured: {line}", flush=True)
+    for word in options.only:
+        if not any(name.startswith(word) for name in names):
+            sys.exit(f"--only {word}: no system here is called so; there are: {', '.join(names)}")
+
+
+def _pythons(options: argparse.Namespace) -> dict[str, str | None]:
+    return {name: getattr(options, name) for name in systems.PEERS}
+
+
 def main() -> None:
     """Time everything and write it down; exit code 1 where a system failed or reached other weights."""
     options = _options()
@@ -70,6 +88,7 @@ def main() -> None:
         from transformers.utils import logging
 
         logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+        announce(options)
         measured = {}
         for name in options.works:
             print(f"{name}:", flush=True)

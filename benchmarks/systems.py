@@ -87,14 +87,13 @@ def bare(work: Workload, rounds: int) -> Iterator[System]:
         yield System("torch-2-masked", label, (*kept, "masked"), masked=True, always=False, shapes=False)
 
 
-def scenarios(work: Workload, folder: Path, rounds: int) -> dict[scenario.Positions, Path]:
-    """Write the work for fedsim.
+def positions(work: Workload) -> tuple[scenario.Positions, ...]:
+    """The ways in which fedsim is timed.
 
     Masked-language modelling comes twice: with the logits at all positions, as the others have them, and at the masked
     ones alone.
     """
-    ways = get_args(scenario.Positions) if work.task == "mlm" else ("all",)
-    return {positions: scenario.write(work, folder, rounds, positions) for positions in ways}
+    return get_args(scenario.Positions) if work.task == "mlm" else ("all",)
 
 
 def simulator(files: Mapping[scenario.Positions, Path]) -> Iterator[System]:
@@ -173,6 +172,14 @@ def read(work: Workload, system: System, folder: Path) -> Outcome:
         return Outcome(tuple(scenario.round_ends(run)), scenario.weights(work, run), versions)
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     return Outcome(tuple(result["round_ends"]), np.load(folder / "weights.npy"), result["versions"])
+
+
+def every(
+    work: Workload, rounds: int, files: Mapping[scenario.Positions, Path], pythons: Mapping[str, str | None]
+) -> tuple[list[System], list[str]]:
+    """All systems that are there, and a line for each peer that is not; for the arguments see the functions above."""
+    others, missing = peers(work, rounds, pythons)
+    return [*bare(work, rounds), *simulator(files), *others], missing
 
 
 def choose(work: Workload, systems: Sequence[System], only: Sequence[str]) -> list[System]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import systems
+from benchmarks import run, systems
 from benchmarks.systems import REFERENCE
 from benchmarks.workload import CLASSIFY, MLM, WORKLOADS
 
@@ -45,6 +45,17 @@ def test_the_reference_is_the_first_that_is_run() -> None:
         assert ("torch-2-masked" in names) == (work.task == "mlm")
 
 
-def test_masked_positions_are_for_masked_language_modelling_alone(tmp_path: Path) -> None:
-    assert list(systems.scenarios(MLM, tmp_path / "mlm", 2)) == ["all", "masked"]
-    assert list(systems.scenarios(CLASSIFY, tmp_path / "classify", 2)) == ["all"]
+def test_masked_positions_are_for_masked_language_modelling_alone() -> None:
+    assert systems.positions(MLM) == ("all", "masked")
+    assert systems.positions(CLASSIFY) == ("all",)
+
+
+def test_a_system_that_is_not_there_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = str(tmp_path / "absent")
+    pythons = [word for name in systems.PEERS for word in (f"--{name}", absent)]
+    monkeypatch.setattr("sys.argv", ["run", "--works", "classify", "--no-write", *pythons, "--only", "torch", "flower"])
+    with pytest.raises(SystemExit, match=r"--only flower: no system here is called so; there are: torch-1, .*inline"):
+        run.main()
+    assert capsys.readouterr().out.count("not measured: ") == len(systems.PEERS)
