@@ -45,7 +45,7 @@ OURS = {"fedsim-ray-2-all": "", "fedsim-ray-2-masked": ", masked positions"}
 
 def markdown(contents: Sequence[Content]) -> str:
     """The page; `contents` holds every work's results."""
-    parts = [INTRODUCTION, "\n".join(_short(contents))]
+    parts = [INTRODUCTION, *_warning(contents), "\n".join(_short(contents))]
     parts += ["\n".join(_section(content)) for content in contents]
     parts.append("\n".join(_trust(contents)))
     return "\n\n".join(part.rstrip() for part in parts) + "\n"
@@ -121,7 +121,8 @@ def _trust(contents: Sequence[Content]) -> Iterator[str]:
     yield "## How far to trust it"
     yield ""
     yield TRUST
-    yield from _disturbed(contents)
+    disturbed, runs = _disturbed(contents)
+    yield f"- Other programs used more than {DISTURBED_CORES:g} cores during {disturbed} of these {runs} runs."
     for machine, works in _grouped({content["work"]["name"]: _machine(content) for content in contents}):
         yield f"- {machine}{works}."
     for versions, works in _grouped({content["work"]["name"]: _versions(content) for content in contents}):
@@ -131,13 +132,21 @@ def _trust(contents: Sequence[Content]) -> Iterator[str]:
         yield f"- Not installed, hence not measured{works}: {names}."
 
 
-def _disturbed(contents: Sequence[Content]) -> Iterator[str]:
+def _warning(contents: Sequence[Content]) -> list[str]:
+    """A first word to the reader, where the machine was busy with other things."""
+    disturbed, runs = _disturbed(contents)
+    if disturbed <= runs / 10:
+        return []
+    return [
+        f"**Other programs kept more than {DISTURBED_CORES:g} cores busy during {disturbed} of the {runs} runs below. "
+        "They disturb systems unequally: do not rely on these figures, and run `make bench` on a quiet machine.**"
+    ]
+
+
+def _disturbed(contents: Sequence[Content]) -> tuple[int, int]:
+    """Runs that others disturbed, and all runs that were timed."""
     runs = [run for content in contents for run in content["timings"] if run["turn"] != MEMORY_TURN]
-    disturbed = sum(run["elsewhere_cores"] > DISTURBED_CORES for run in runs)
-    if disturbed:
-        yield f"- Other programs used more than {DISTURBED_CORES:g} cores during {disturbed} of these {len(runs)} runs."
-    else:
-        yield f"- In none of these {len(runs)} runs did other programs use more than {DISTURBED_CORES:g} cores."
+    return sum(run["elsewhere_cores"] > DISTURBED_CORES for run in runs), len(runs)
 
 
 def _machine(content: Content) -> str:

@@ -79,6 +79,15 @@ def test_the_page_has_medians_and_ratios_within_a_turn() -> None:
     assert "- Not installed, hence not measured: pfl-research." in page
 
 
+def test_a_busy_machine_is_told_of_first() -> None:
+    content = stored()
+    assert "**Other programs kept more than 0.2 cores busy during 2 of the 7 runs below." in report.markdown([content])
+    for run_ in content["timings"]:
+        run_["elsewhere_cores"] = 0.1
+    assert "**Other programs" not in report.markdown([content])
+    assert "during 0 of these 7 runs." in report.markdown([content])
+
+
 def test_works_measured_elsewhere_are_told_apart() -> None:
     here, there = stored(), stored()
     there["work"] = asdict(WORKLOADS["mlm-wide"])
