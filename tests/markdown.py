@@ -45,6 +45,7 @@ def mentions(page: Path) -> list[str]:
 def commands(page: Path) -> list[list[str]]:
     """Arguments of every `python -m fedsim` in console blocks and in code type."""
     lines = [line.removeprefix("$ ") for block in blocks(page, "console") for line in block.splitlines()]
+    lines = [line.removeprefix(".venv/bin/") for line in lines]
     lines += _CODE.findall(prose(page))
     found = [line for line in lines if line == COMMAND or line.startswith(f"{COMMAND} ")]
     return [shlex.split(line, comments=True)[3:] for line in found]

@@ -1,5 +1,6 @@
 """The documentation is true where a machine can tell: links, scenarios, commands, options, modules, figures."""
 
+import re
 import runpy
 import subprocess
 import sys
@@ -119,6 +120,38 @@ def test_quick_commands_run(words: tuple[str, ...]) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", [("million", "--price"), ("thousand-phones.yaml", "--price")], ids=" ".join)
+def test_what_pages_price_without_text_comes_to_its_end(words: tuple[str, ...], tmp_path: Path) -> None:
+    assert ("scenario", *words) in {given for _, given in COMMANDS}
+    # twenty rounds show it: by default a run stops after ten in which nothing comes back
+    loaded = load(_scenario_file(words[0], tmp_path), ["phases.further_pretrain.rounds=20"])
+    summary = simulate(Request(loaded.scenario, loaded.base, tmp_path / "run", price=True), None, Silent())
+    methods, rounds = summary["methods"], loaded.scenario.phases.federated[0].config.rounds
+    assert {name: own["rounds"] for name, own in methods.items()} == dict.fromkeys(("fedavg", "fedbt"), rounds)
+    # what both pages say: the whole model fits into none of these phones, FedBT's part of it into all
+    assert methods["fedavg"]["upload_bytes"] == 0 < methods["fedbt"]["upload_bytes"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=markdown.name)
+def test_python_is_python_and_targets_of_make_exist(page: Path) -> None:
+    for i, text in enumerate(markdown.blocks(page, "python")):
+        compile(text, f"{markdown.name(page)}-{i}", "exec")
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    for line in (line for text in markdown.blocks(page, "console") for line in text.splitlines()):
+        if line.startswith("$ make "):
+            assert line.split()[2] in targets, line
+
+
+@pytest.mark.slow
+def test_the_python_of_the_first_run_does_what_it_says(tmp_path: Path) -> None:
+    (text,) = markdown.blocks(ROOT / "docs/first_run.md", "python")
+    done = subprocess.run([sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^fedavg +\d.*^fedbt +\d.* MB; \d+ trips were late$", done.stdout, re.MULTILINE | re.DOTALL)
+    assert (tmp_path / "runs/smoke-1/run.json").is_file()
 
 
 def test_every_method_has_a_page() -> None:
