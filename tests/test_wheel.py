@@ -80,7 +80,7 @@ def test_the_installed_wheel_lists_and_prices_scenarios(python: Path, tmp_path: 
     listed = json.loads(run(python, "-m", "fedsim", "scenario", "--json", folder=tmp_path))["scenarios"]
     assert set(listed) == {path.stem for path in (ROOT / "scenarios").glob("*.yaml")}
     assert "phone_low" in run(python, "-m", "fedsim", "fleet", folder=tmp_path)
-    command = [python, "-m", "fedsim", "scenario", "smoke", "--price", "--json"]
+    command = (python, "-m", "fedsim", "scenario", "smoke", "--price", "--json")
     summary = json.loads(run(*command, folder=tmp_path, FEDSIM_CACHE=str(cache)))
     assert list(summary["methods"]) == ["fedavg", "fedbt"]
     assert (tmp_path / "runs/smoke-1/run.json").is_file()
