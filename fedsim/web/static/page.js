@@ -259,13 +259,14 @@ function drawOutcomes() {
   const own = run().outcomes[view.method], kinds = Object.keys(own?.outcomes ?? {});
   if (!kinds.length) return draw("outcomes", null, "", "No trips yet.");
   const names = own.first.map((first, i) => (first === own.last[i] ? `${first + 1}` : `${first + 1}–${own.last[i] + 1}`));
+  const lengths = own.first.map((first, i) => own.last[i] - first + 1), several = lengths.some((length) => length > 1);
   const chosen = own.last.findIndex((last) => last >= (view.round ?? 0));
   const chart = draw("outcomes", {
     grid: space({ bottom: 22 }), legend: legend(kinds.map((kind) => ({ name: words(kind) }))),
-    xAxis: axis("round", { type: "category", data: names, nameGap: 24, splitLine: { show: false } }), yAxis: upright("", { minInterval: 1, scale: false }),
-    tooltip: { ...theme(), trigger: "axis", axisPointer: { type: "shadow" }, formatter: (rows) => tip(`round ${rows[0].name}`, rows.map((row) => [row.seriesName, digits(row.value)])) },
+    xAxis: axis("round", { type: "category", data: names, nameGap: 24, splitLine: { show: false } }), yAxis: upright("", { scale: false }),
+    tooltip: { ...theme(), trigger: "axis", axisPointer: { type: "shadow" }, formatter: (rows) => tip(`round ${rows[0].name}`, rows.map((row) => [row.seriesName, `${digits(row.value)} trips${several ? " a round" : ""}`])) },
     series: kinds.map((kind, i) => ({
-      type: "bar", stack: "trips", name: words(kind), data: own.outcomes[kind], color: colour(about().outcomes[kind]), barCategoryGap: names.length > 60 ? "0%" : "18%",
+      type: "bar", stack: "trips", name: words(kind), data: own.outcomes[kind].map((n, x) => n / lengths[x]), color: colour(about().outcomes[kind]), barCategoryGap: names.length > 60 ? "0%" : "18%",
       markArea: i ? undefined : { silent: true, itemStyle: { color: "transparent", borderColor: css("--ink"), borderWidth: 1.5 }, data: [[{ xAxis: chosen - 0.5 }, { xAxis: chosen + 0.5 }]] },
     })),
   }, `What became of the trips of ${view.method}, by round: ${kinds.map((kind) => `${digits(own.outcomes[kind].reduce((a, b) => a + b, 0))} ${words(kind)}`).join(", ")}`);
@@ -311,9 +312,9 @@ function drawGantt() {
     return { type: "rect", shape: { x: x0, y: y - 0.5, width: Math.max(x1 - x0, 0.5), height: 1 }, style: { fill: css("--none") } };
   };
   const spans = [...Array(count).keys()].map((i) => [at(trips.start_s[i]), at(trips.end_s[i]), i]);
-  const series = [{ type: "custom", name: "trip", renderItem: thread, data: spans, encode: { x: [0, 1], y: 2 }, z: 1,
+  const series = [{ type: "custom", progressive: 0, name: "trip", renderItem: thread, data: spans, encode: { x: [0, 1], y: 2 }, z: 1,
                     markLine: { silent: true, symbol: "none", data: [{ xAxis: at(data.end_s) }], lineStyle: { color: css("--ink"), type: [4, 3], width: 1 }, label: { formatter: "round closes", position: "start", distance: [0, 4], align: "right", verticalAlign: "bottom", offset: [-4, -16], color: css("--ink"), fontSize: 11 } } }];
-  for (const leg of used) series.push({ type: "custom", name: words(leg), renderItem: block(about().legs[leg]), color: about().legs[leg], data: bars(leg), encode: { x: [0, 1], y: 2 }, z: 2 });
+  for (const leg of used) series.push({ type: "custom", progressive: 0, name: words(leg), renderItem: block(about().legs[leg]), color: about().legs[leg], data: bars(leg), encode: { x: [0, 1], y: 2 }, z: 2 });
   for (const kind of Object.keys(about().outcomes)) {
     const rows = kind === "completed" ? [] : spans.filter(([, , i]) => trips.outcome[i] === kind).map(([, end, i]) => [end, i, i]);
     if (rows.length) series.push({ type: "scatter", name: words(kind), symbol: END_MARKS[kind], symbolSize: count > 80 ? 4 : 9, color: css("--ink"), data: rows, z: 3,
@@ -347,7 +348,7 @@ function drawRound() {
   const data = shown.round;
   $("gantt-title").textContent = data ? `round ${data.round + 1} of ${data.method}` : "the round";
   $("round-facts").textContent = !data ? "" : [
-    data.phase, `${digits(data.cohort)} trips: ${Object.entries(data.outcomes).map(([kind, n]) => `${digits(n)} ${words(kind)}`).join(", ")}`,
+    words(data.phase), `${digits(data.cohort)} trips: ${Object.entries(data.outcomes).map(([kind, n]) => `${digits(n)} ${words(kind)}`).join(", ")}`,
     `${told(BYTES, data.sums.download_bytes)} received`, `${told(BYTES, data.sums.upload_bytes)} sent`,
     told(FLOPS, data.sums.flops_forward + data.sums.flops_backward), `took ${told(SECONDS, data.end_s - data.start_s)}`,
     data.trips.client.length < data.cohort ? `${digits(data.trips.client.length)} trips are drawn, at equal distances in the order of their ends` : null,
@@ -369,7 +370,7 @@ function drawStages() {
     yAxis: { type: "category", data: data.groups.map((group) => group.replace(".", " ")), axisTick: { show: false }, axisLine: { show: false }, axisLabel: { color: css("--soft"), fontSize: 11.5, interval: 0 } },
     tooltip: { ...theme(), formatter: ({ value: [, , y, share, x] }) => tip(`${data.groups[y].replace(".", " ")}, ${named(x)}`, [["changed in", `${digits(100 * share)} % of ${data.first[x] === data.last[x] ? "the round" : "these rounds"}`], ["phase", words(data.phase[x])], ["stage trains", data.stage[x]]]) },
     series: [{
-      type: "custom", data: cells, encode: { x: [0, 1], y: 2 }, itemStyle: { color: fill },
+      type: "custom", progressive: 0, data: cells, encode: { x: [0, 1], y: 2 }, itemStyle: { color: fill },
       renderItem: (params, api) => {
         const [x0, y] = api.coord([api.value(0), api.value(2)]), [x1] = api.coord([api.value(1), api.value(2)]), [, height] = api.size([1, 1]), share = api.value(3);
         const gap = x1 - x0 > 8 ? 1.5 : 0;
