@@ -320,7 +320,8 @@ def _initialise(ray: Any, hosts: int | None, address: str | None, job: Mapping[s
             raise UserError(fault, key="engine.dashboard")
     on_sigterm = signal.getsignal(signal.SIGTERM)
     try:
-        ray.init(address=address, **options)
+        # without an address Ray would join a cluster of this machine that nobody has asked for
+        ray.init(address=address or "local", **options)
     except SystemExit as stop:  # a SIGTERM that came while Ray's own handler was in place
         raise Terminated from stop
     except ConnectionError as error:

@@ -3,10 +3,12 @@
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ import psutil
 import pytest
 import torch
 
-from fedsim.engine.ray_pool import ATTEMPTS, HostActor, RayEngine, describe
+from fedsim.engine.ray_pool import ATTEMPTS, HostActor, RayEngine, _initialise, describe
 from fedsim.engine.tasks import ClientWork, Task
 from fedsim.errors import FedsimError, UserError
 from tests.engine.tasks import measure
@@ -156,3 +158,22 @@ def test_what_a_host_is_doing_is_said_in_the_words_of_the_trace(tmp_path: Path) 
     assert describe(task) == "48 clients, fedbt stage 2, round 17"
     assert describe(replace(task, clients=clients[:1])) == "1 client, fedbt stage 2, round 17"
     assert describe(measure(0)) == "measuring memory"
+
+
+def test_a_cluster_that_nobody_asked_for_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    asked: list[str] = []
+    ray = SimpleNamespace(
+        job_config=SimpleNamespace(JobConfig=dict), init=lambda address, **options: asked.append(address)
+    )
+    _initialise(ray, None, None, {}, dashboard=False)
+    _initialise(ray, None, "auto", {}, dashboard=False)
+    assert asked == ["local", "auto"]
+
+
+def test_ray_without_its_dashboard_is_said_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setitem(sys.modules, "ray.dashboard.optional_deps", None)
+    ray = SimpleNamespace(job_config=SimpleNamespace(JobConfig=dict), init=pytest.fail)
+    with pytest.raises(UserError, match=r"engine\.dashboard: cannot be shown .*pip install 'ray\[default\]', or go"):
+        _initialise(ray, None, None, {}, dashboard=True)
