@@ -304,6 +304,7 @@ class MethodRun:
                 loss=loss,
                 quality=dict(state.quality) if tested else {},
                 stage_index=turn.stage_index,
+                totals=totals,
                 spent=totals - self._told,
                 outcomes=outcomes,
                 round_s=trips.closed_s - trips.opened_s,

@@ -34,6 +34,7 @@ from fedsim.scenario.schema import Scenario
 from fedsim.server.parameters import GlobalModel, Pools
 from fedsim.store import atomic
 from fedsim.teaching import Teaching
+from fedsim.trackers import feed as trackers
 from fedsim.world import World, build, check
 
 
@@ -71,6 +72,7 @@ def simulate(request: Request, start_engine: Callable[[], Engine] | None, observ
         raise ValueError("training needs an engine")
     if isinstance(scenario.data.corpus, DeclaredCorpus) and not request.price:
         raise UserError("declared data has no text to train on: add --price", key="data.corpus")
+    trackers.check(scenario.outputs.trackers)
     names = _chosen(scenario, request.methods)
     for name in names:
         if request.price and (reason := scenario.methods[name].unpriced()):
@@ -97,7 +99,8 @@ def simulate(request: Request, start_engine: Callable[[], Engine] | None, observ
         check(scenario, request.base)
         engine = None if start_engine is None else start_engine()
         try:
-            return _run(request, names, engine, observer)
+            with trackers.tracked(scenario, request.folder, observer) as watched:
+                return _run(request, names, engine, watched)
         finally:
             if engine is not None:
                 engine.close()

@@ -54,6 +54,8 @@ class RoundReport:
     """Metrics by name; empty where the round was not evaluated."""
     stage_index: int = 0
     """Within the phase, from 0."""
+    totals: "Totals" = field(default_factory=_nothing)
+    """Spent by the method so far."""
     spent: "Totals" = field(default_factory=_nothing)
     """In this round, and in the server's lessons before it."""
     outcomes: Mapping[tuple[str, str], int] = field(default_factory=dict)

@@ -45,7 +45,6 @@ class _Method:
     share: float = 0.0
     """Of the round's training."""
     report: RoundReport | None = None
-    flops: float = 0.0
     curves: dict[str, list[float]] = field(default_factory=dict)
     """Headline metrics, and the training loss, by name."""
 
@@ -105,7 +104,6 @@ class Board:
         assert own is not None
         own.pace.advance(1.0 - own.share)
         own.report, own.share = report, 0.0
-        own.flops += report.spent.flops_forward + report.spent.flops_backward
         for name, value in (*headlines(report).items(), *([] if report.loss is None else [("loss", report.loss)])):
             own.curves.setdefault(name, []).append(value)
         last = report.round == report.rounds
@@ -156,7 +154,7 @@ class Board:
         )
         if report is not None:
             # the numbers of the cohort are those of the round that goes on, the sums those of the rounds before it
-            spent = [f"{flops(own.flops)}"] if own.flops else []
+            spent = [flops(total)] if (total := report.totals.flops_forward + report.totals.flops_backward) else []
             moved = f"{megabytes(report.upload_bytes)} MB up, {megabytes(report.download_bytes)} MB down"
             yield from self._packed([f"simulated {duration(report.simulated_s)}", moved, *spent])
             yield from self._packed(self._curves(own))

@@ -45,6 +45,9 @@ class Engine(Config):
             yield Problem(("gpus_per_host",), "goes with device: cuda, device is cpu")
 
 
+Tracker = Literal["tensorboard", "mlflow", "wandb"]
+
+
 class Outputs(Config):
     """What a run leaves behind."""
 
@@ -56,3 +59,10 @@ class Outputs(Config):
     """Save each method's final global model in `transformers` format."""
     figures: Flag = False
     """Draw quality against costs into the run's folder, as PNG and SVG; needs matplotlib and a run that trains."""
+    trackers: tuple[Tracker, ...] = ()
+    """Report every round to these too; each needs its extra: pip install 'fedsim-ray[tensorboard]'."""
+
+    def problems(self) -> Iterator[Problem]:
+        """No tracker is told twice."""
+        if len(set(self.trackers)) < len(self.trackers):
+            yield Problem(("trackers",), "lists one of them twice")

@@ -111,7 +111,7 @@ def test_a_failed_step_goes_away(screen: Screen) -> None:
 LATE = RoundReport(
     **{
         **vars(REPORT),
-        "spent": Totals(flops_forward=10**9, flops_backward=2 * 10**9),
+        "totals": Totals(flops_forward=10**9, flops_backward=2 * 10**9),
         "outcomes": {
             ("phone", "completed"): 5,
             ("phone", "late"): 2,
@@ -141,7 +141,7 @@ def test_stragglers_hosts_phase_and_what_is_to_come(width: int) -> None:
     text = " ".join(" ".join(rows).split())
     for piece in (
         "accuracy ▁▃█ 0.9000",
-        "9.00 GFLOP",
+        "3.00 GFLOP",
         "5/20",
         "method 2 of 3",
         "to come: progfed",
