@@ -10,9 +10,9 @@ import typer
 
 from fedsim.errors import UserError
 from fedsim.observe.console import console
-from fedsim.observe.events import Events
 
 if TYPE_CHECKING:
+    from fedsim.observe.events import Events
     from fedsim.scenario.load import Loaded
 
 
@@ -20,7 +20,11 @@ class Ending:
     """Around a run. It is told what the run is as soon as that is known, for its message to say where a mistake is."""
 
     def __init__(self, *, as_events: bool) -> None:
-        self.events = Events(sys.stderr) if as_events else None
+        self.events: Events | None = None
+        if as_events:
+            from fedsim.observe.events import Events
+
+            self.events = Events(sys.stderr)
         self.loaded: Loaded | None = None
         self._folder: Path | None = None
         self._where: Mapping[str, Any] = {}
