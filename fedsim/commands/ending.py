@@ -20,11 +20,7 @@ class Ending:
     """Around a run. It is told what the run is as soon as that is known, for its message to say where a mistake is."""
 
     def __init__(self, *, as_events: bool) -> None:
-        self.events: Events | None = None
-        if as_events:
-            from fedsim.observe.events import Events
-
-            self.events = Events(sys.stderr)
+        self.events = _events() if as_events else None
         self.loaded: Loaded | None = None
         self._folder: Path | None = None
         self._where: Mapping[str, Any] = {}
@@ -96,3 +92,9 @@ class Ending:
 
             error = locate(self.loaded, error)
         return error
+
+
+def _events() -> "Events":
+    from fedsim.observe.events import Events
+
+    return Events(sys.stderr)
