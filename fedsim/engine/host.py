@@ -12,12 +12,14 @@ from torch import Tensor
 
 from fedsim import rng
 from fedsim.cost.memory import peak_polynomial
+from fedsim.cost.parameters import local_size
 from fedsim.data.batches import compose, draws
 from fedsim.data.curriculum import Difficulty, select
 from fedsim.data.held_out import held_out
 from fedsim.data.objective import Examples, NumpyBatch
 from fedsim.data.partition import Shards
 from fedsim.data.tokens import Tokens
+from fedsim.engine.allocator import LARGE_BYTES, keep_freed_memory, return_freed_memory
 from fedsim.engine.disk import Disk, private
 from fedsim.engine.sabotage import deliveries, prevent, spoil
 from fedsim.engine.stacks import train_stacks
@@ -294,9 +296,11 @@ class Host:
         return Taught(model, teacher).loss
 
     def _model(self, shape: LocalShape, clients: int | None = None) -> LocalModel:
-        key = shape, clients
+        key, large = (shape, clients), local_size(shape).bytes > LARGE_BYTES
+        (return_freed_memory if large else keep_freed_memory)()
         if key not in self._models:
-            if len(self._models) >= 6:  # a method moves on to new shapes and seldom comes back
+            # a method moves on to new shapes and seldom comes back; a large model is built anew rather than kept
+            while len(self._models) >= (1 if large else 6):
                 self._models.pop(next(iter(self._models)))
             build = LocalModel(shape, self.device) if clients is None else StackedModel(shape, clients, self.device)
             self._models[key] = build

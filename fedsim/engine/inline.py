@@ -3,7 +3,6 @@
 from collections.abc import Collection, Iterator, Sequence
 from typing import Self
 
-from fedsim.engine.allocator import keep_freed_memory
 from fedsim.engine.base import kept
 from fedsim.engine.tasks import Result, Task
 from fedsim.errors import UserError
@@ -25,7 +24,6 @@ class InlineEngine:
         # results differ in the last bit with the number of threads: every host has one
         self._threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        keep_freed_memory()
         self._host = Host("this process", device, precision)
         self._groups: dict[str, dict[int, FloatArray]] = {}
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fedsim.engine.allocator import keep_freed_memory
 from fedsim.engine.base import kept
 from fedsim.engine.ray_log import gather
 from fedsim.engine.shared import check
@@ -51,7 +50,6 @@ class HostActor:
         import torch
 
         torch.set_num_threads(1)
-        keep_freed_memory()
         from fedsim.engine.host import Host
 
         self._label, self._task = f"Host {number} of {hosts}", ""

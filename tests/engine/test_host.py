@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from fedsim.cost.parameters import local_size
 from fedsim.engine.host import Host
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import BlockSum, Result, Task, TrainBlock
@@ -99,6 +100,22 @@ def test_few_built_models_are_kept(recorder: Recorder) -> None:
     for depth in range(1, 9):
         host._model(replace(task.shape, depth=depth, train_layers=(0,)))
     assert [shape.depth for shape, _ in host._models] == [3, 4, 5, 6, 7, 8]
+
+
+def test_a_large_model_stands_alone_and_its_memory_is_given_back(
+    recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, task, told = Host("another"), recorder.blocks[0][0], []
+    monkeypatch.setattr("fedsim.engine.host.keep_freed_memory", lambda: told.append("keep"))
+    monkeypatch.setattr("fedsim.engine.host.return_freed_memory", lambda: told.append("return"))
+    small, large = (replace(task.shape, depth=depth, train_layers=(0,)) for depth in (1, 2))
+    monkeypatch.setattr("fedsim.engine.host.LARGE_BYTES", local_size(small).bytes)
+    for shape in (small, large, small):
+        host._model(shape)
+    assert told == ["keep", "return", "keep"]
+    assert [shape.depth for shape, _ in host._models] == [2, 1]
+    host._model(replace(large, depth=3))
+    assert [shape.depth for shape, _ in host._models] == [3]
 
 
 def test_published_groups_replace_each_other() -> None:
