@@ -30,6 +30,7 @@ from benchmarks.sized import Size, write
 
 GB, MB = 1e9, 1e6
 BERT_BASE = Size(768, 12, 12, 30522, tokens=128, clients=2, batches=2, batch_samples=8)
+METHODS = {"fedbt", "fedavg"}
 WARM_UP = Size(16, 12, 2, 60, tokens=8, clients=8, batches=1, batch_samples=2)
 """Everything is imported and has run once before anything is weighed."""
 ROUNDS = 2
@@ -94,7 +95,9 @@ def measure(method: str, hosts: int, size: Size, folder: Path) -> bool:
     engine = Kept(hosts)
     processes = engine.processes()
     tiny = load(write(folder / "tiny", WARM_UP, 1, hosts))
-    simulate(Request(tiny.scenario, tiny.base, folder / "warm-up", (method,)), lambda: engine, Silent())
+    # by the other method: groups that hosts hold are named after it
+    (other,) = METHODS - {method}
+    simulate(Request(tiny.scenario, tiny.base, folder / "warm-up", (other,)), lambda: engine, Silent())
     loaded = load(write(folder / "base", size, ROUNDS, hosts))
     idle: list[int] = []
     peaks: list[list[int]] = []
@@ -138,7 +141,7 @@ def measure(method: str, hosts: int, size: Size, folder: Path) -> bool:
 def main() -> None:
     """Measure one method after the other, each in a process of its own."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--methods", nargs="+", default=["fedbt", "fedavg"], choices=["fedbt", "fedavg"])
+    parser.add_argument("--methods", nargs="+", default=["fedbt", "fedavg"], choices=sorted(METHODS))
     parser.add_argument("--hosts", type=int, default=2, help="hosts, one client at a time each (default: 2)")
     options = parser.parse_args()
     good = True
