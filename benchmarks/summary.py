@@ -6,6 +6,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.bench import MEMORY_TURN
+from benchmarks.systems import REFERENCE
 
 Content = Mapping[str, Any]
 Run = Mapping[str, Any]
@@ -24,7 +25,7 @@ class Row:
     slowest: float
     fastest: float
     relative: float | None
-    """To the best bare loop, in the same turn; None: never in a turn with it."""
+    """To the best bare loop, in the same turn; None: there is none, or never in a turn with it."""
     first_round_done_s: float
     peak_bytes: int
     """0 where it was not sampled."""
@@ -60,11 +61,9 @@ def rows(content: Content) -> list[Row]:
 
 
 def best_loop(content: Content) -> str | None:
-    """The fastest loop of plain torch that does the same work as the others."""
-    return _best(
-        content,
-        [name for name, about in content["systems"].items() if about["family"] == "bare" and not about["masked"]],
-    )
+    """The fastest loop of plain torch that does the same work as the others; None: only the reference was run."""
+    loops = [name for name, about in content["systems"].items() if about["family"] == "bare" and not about["masked"]]
+    return None if loops == [REFERENCE] else _best(content, loops)
 
 
 def fastest(content: Content, peer: str) -> str | None:

@@ -49,8 +49,16 @@ def stored() -> dict[str, Any]:
 def test_the_best_loop_is_one_that_was_run_in_every_turn() -> None:
     content = stored()
     assert summary.best_loop(content) == "torch-2-kept"
-    content["systems"]["torch-2-kept"]["masked"] = True
-    assert summary.best_loop(content) == "torch-1"
+    once_each = {**content, "timings": [run_ for run_ in content["timings"] if run_["turn"] == 0]}
+    assert summary.best_loop(once_each) == "torch-1"
+
+
+def test_the_reference_alone_is_nothing_to_compare_with() -> None:
+    content = stored()
+    del content["systems"]["torch-2-kept"]
+    assert summary.best_loop(content) is None
+    assert all(row.relative is None for row in summary.rows(content))
+    assert "| ours | 3 | 18.0 | 11.0 to 30.0 | - | 4.0 | 123 | 2e-05 |" in report.markdown([content])
 
 
 def test_a_peer_counts_in_its_fastest_way() -> None:
