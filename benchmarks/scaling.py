@@ -1,0 +1,192 @@
+"""How a run scales: time a round over the cohort's size, the driver's own work, the object store over many rounds.
+
+    python -m benchmarks.scaling
+    python -m benchmarks.scaling --cohorts 20 200 --rounds 4 --long 50
+
+A very small BERT is trained by FedAvg on Ray, with as many clients a round as is asked for. Prints a table and writes
+benchmarks/results/scaling.json. Times are real seconds between rounds, and processor seconds of driver and hosts, which
+a busy machine changes less.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from benchmarks import machine
+
+COHORTS = (20, 63, 200, 632, 2000)
+SAMPLES, TOKENS, VOCABULARY = 4, 16, 200
+RESULTS = Path(__file__).resolve().parent / "results" / "scaling.json"
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """One run. The first round, in which hosts still come, is left out."""
+
+    cohort: int
+    rounds: int
+    round_s: float
+    """Median of real seconds from the end of a round to the end of the next."""
+    update_ms: float
+    """The same for each client."""
+    host_cpu_s: float
+    """Processor seconds of all hosts a round."""
+    driver_cpu_s: float
+    """Processor seconds of the driver a round."""
+    driver_cores: float
+    """Share of a core that the driver takes."""
+    busy: float
+    """Share of the hosts' time that goes into training."""
+    store_bytes: tuple[int, int]
+    """Used of the object store after the second round and after the last."""
+
+
+class Watch:
+    """Notes, at the end of every round, the clock, processor times and the object store."""
+
+    def __init__(self, hosts: list[int]) -> None:
+        self.hosts = [psutil.Process(number) for number in hosts]
+        self.marks: list[tuple[float, float, float, int]] = []
+
+    def mark(self) -> None:
+        times = [process.cpu_times() for process in self.hosts]
+        hosts_s = sum(one.user + one.system for one in times)
+        self.marks.append((time.perf_counter(), hosts_s, time.process_time(), _stored_bytes()))
+
+
+def _stored_bytes() -> int:
+    """What objects take of the store on this node."""
+    import ray
+    from ray._private import internal_api
+
+    state = internal_api.get_state_from_address(ray.get_runtime_context().gcs_address)  # type: ignore[no-untyped-call]
+    return int(internal_api.get_memory_info_reply(state).store_stats.object_store_bytes_used)  # type: ignore[no-untyped-call]
+
+
+def scenario(folder: Path, clients: int, cohort: int, rounds: int) -> Path:
+    """Data of so many clients, and a scenario beside it."""
+    import yaml
+
+    draw = np.random.default_rng(1)
+    ids = draw.integers(5, VOCABULARY, (clients * SAMPLES, TOKENS))
+    targets = np.where(draw.random(ids.shape) < 0.15, ids, -100)
+    targets[:, 0] = ids[:, 0]
+    names = np.repeat([f"c{i:05d}" for i in range(clients)], SAMPLES)
+    for name, rows in (("train", slice(None)), ("test", slice(1))):
+        columns = {"client": names[rows].tolist(), "input_ids": ids[rows].tolist(), "labels": targets[rows].tolist()}
+        pq.write_table(pa.table(columns), folder / f"{name}.parquet")
+    participation = {"clients_per_round": cohort}
+    content: dict[str, Any] = {
+        "name": f"scaling-{cohort}",
+        "data": {
+            "corpus": {"kind": "files", "train": ["train.parquet"], "test": ["test.parquet"], "tokenised": True},
+            "partition": {"kind": "natural", "min_samples": SAMPLES},
+            "max_tokens": TOKENS,
+        },
+        "model": {"vocabulary": VOCABULARY, "hidden": 32, "layers": 2, "heads": 2, "feed_forward": 64}
+        | {"max_positions": TOKENS},
+        "fleet": {"clients": clients},
+        "phases": {
+            "further_pretrain": {
+                "rounds": rounds,
+                "participation": participation,
+                "local": {"batch_samples": SAMPLES, "optimizer": {"kind": "sgd", "learning_rate": 0.1}},
+            },
+            "evaluate": None,
+        },
+        "methods": {"fedavg": {}},
+        "outputs": {"checkpoint_every_rounds": rounds, "save_models": False},
+    }
+    file = folder / "scaling.yaml"
+    file.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return file
+
+
+def measure(clients: int, cohort: int, rounds: int, hosts: int) -> Scaled:
+    """Train so many rounds on Ray hosts that are started for it."""
+    from fedsim.engine.ray_pool import RayEngine
+    from fedsim.observe.observer import RoundReport, Silent
+    from fedsim.scenario.load import load
+    from fedsim.simulation import Request, simulate
+
+    with tempfile.TemporaryDirectory(prefix="fedsim-scaling-") as temporary:
+        folder = Path(temporary)
+        loaded = load(scenario(folder, clients, cohort, rounds))
+        engine = RayEngine(hosts, dashboard=False)
+        watch, busy = Watch(engine.processes()), list[float]()
+
+        class Noted(Silent):
+            def round(self, report: RoundReport) -> None:
+                watch.mark()
+                busy.append(report.busy_s)
+
+        simulate(Request(loaded.scenario, loaded.base, folder / "run"), lambda: engine, Noted())
+    first, last, spans = watch.marks[0], watch.marks[-1], len(watch.marks) - 1
+    seconds = [after[0] - before[0] for before, after in zip(watch.marks, watch.marks[1:], strict=False)]
+    span_s = last[0] - first[0]
+    return Scaled(
+        cohort=cohort,
+        rounds=rounds,
+        round_s=round(median(seconds), 4),
+        update_ms=round(1000 * median(seconds) / cohort, 4),
+        host_cpu_s=round((last[1] - first[1]) / spans, 4),
+        driver_cpu_s=round((last[2] - first[2]) / spans, 4),
+        driver_cores=round((last[2] - first[2]) / span_s, 4),
+        busy=round(sum(busy[1:]) / (hosts * span_s), 4),
+        store_bytes=(watch.marks[1][3], last[3]),
+    )
+
+
+def table(found: list[Scaled]) -> str:
+    """For people."""
+    head = "| clients a round | rounds | s a round | ms a client | hosts, CPU ms a client | driver, CPU ms a client "
+    lines = [head + "| driver, cores | hosts busy | object store, MB |", "|---" * 9 + "|"]
+    for one in found:
+        before, after = (f"{size / 1e6:.2f}" for size in one.store_bytes)
+        per_client = 1000 / one.cohort
+        lines.append(
+            f"| {one.cohort:,} | {one.rounds} | {one.round_s:.3f} | {one.update_ms:.2f} "
+            f"| {one.host_cpu_s * per_client:.2f} | {one.driver_cpu_s * per_client:.2f} | {one.driver_cores:.3f} "
+            f"| {100 * one.busy:.0f} % | {before} to {after} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Measure, print, write down."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cohorts", type=int, nargs="+", default=COHORTS, metavar="N", help="clients a round")
+    parser.add_argument("--rounds", type=int, default=6, help="rounds of each, at least 3 (default: 6)")
+    parser.add_argument("--long", type=int, default=200, help="rounds with the smallest cohort once more; 0: none")
+    parser.add_argument("--hosts", type=int, default=2, help="Ray hosts (default: 2)")
+    parser.add_argument("--clients", type=int, default=2000, help="registered (default: 2,000)")
+    parser.add_argument("--no-write", dest="keep", action="store_false", help="print the table and write no file")
+    options = parser.parse_args()
+    if options.rounds < 3 or max(options.cohorts) > options.clients:
+        parser.error("--rounds must be at least 3, and no cohort larger than --clients")
+    runs = [(cohort, options.rounds) for cohort in options.cohorts]
+    runs += [(min(options.cohorts), options.long)] if options.long >= 3 else []
+    found = []
+    for cohort, rounds in runs:
+        found.append(measure(options.clients, cohort, rounds, options.hosts))
+        print(f"{cohort:,} clients, {rounds} rounds: {found[-1].round_s:.3f} s a round", file=sys.stderr, flush=True)
+    print(table(found))
+    if options.keep:
+        content = {"machine": machine.describe(), "hosts": options.hosts, "runs": [asdict(one) for one in found]}
+        RESULTS.parent.mkdir(exist_ok=True)
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
