@@ -156,6 +156,8 @@ def environment(folder: Path, cache: Path) -> dict[str, str]:
         FOLDER: str(folder),
         "FEDSIM_CACHE": str(cache),
         "PYTHONPATH": str(ROOT),
+        # an installed package is compiled already; without this, a checkout would be compiled anew in every process
+        "PYTHONDONTWRITEBYTECODE": "",
         "OMP_NUM_THREADS": "1",
         "HF_HUB_OFFLINE": "1",
         "TOKENIZERS_PARALLELISM": "false",
