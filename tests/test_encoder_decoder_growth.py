@@ -134,6 +134,7 @@ def test_prices_are_those_of_training(ended: Ended, world: Path, tmp_path: Path)
             )
 
 
+@pytest.mark.slow
 def test_hosts_give_the_same_bits(ended: Ended, world: Path, tmp_path: Path, pools: Callable[[int], RayEngine]) -> None:
     names = ("inwards", "upwards")
     raw = scenario({name: METHODS[name] for name in names})
@@ -141,7 +142,7 @@ def test_hosts_give_the_same_bits(ended: Ended, world: Path, tmp_path: Path, poo
     assert hashes(there) == {name: hashes(ended.summary)[name] for name in names}
 
 
-@pytest.mark.parametrize("results", [9, 17])
+@pytest.mark.parametrize("results", [9, pytest.param(17, marks=pytest.mark.slow)])
 def test_killed_around_a_growth_and_resumed(ended: Ended, world: Path, tmp_path: Path, results: int) -> None:
     names = ("inwards", "upwards")
     raw = scenario({name: METHODS[name] for name in names}, outputs__checkpoint_every_rounds=1)

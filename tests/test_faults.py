@@ -1,6 +1,7 @@
 """Every kind of fault: told in the trace, found by the checks that all updates go through, and no mark on the model."""
 
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -115,7 +116,9 @@ def broken(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="module", params=POLICIES)
+@pytest.fixture(
+    scope="module", params=["buffered", *(pytest.param(n, marks=pytest.mark.slow) for n in POLICIES if n != "buffered")]
+)
 def played(request: pytest.FixtureRequest, world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     out = tmp_path_factory.mktemp("played")
     runs.run(always(request.param), world, out / "run")
@@ -180,6 +183,7 @@ def test_resumed_with_struck_clients_under_way(world: Path, tmp_path: Path, poli
     assert hashes(runs.resume(tmp_path / "run")) == whole
 
 
+@cache
 def trips(out: Path, method: str) -> pd.DataFrame:
     table = fedsim.read_run(out).trips
     return table[table.method == method].astype({"cause": object, "outcome": str})

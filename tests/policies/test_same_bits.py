@@ -20,7 +20,9 @@ from tests.test_same_bits import Hashes, Pools, lent
 slow = partial(pytest.param, marks=pytest.mark.slow)
 
 
-@pytest.fixture(scope="module", params=POLICIES)
+@pytest.fixture(
+    scope="module", params=[name if name in ("asynchronous", "tiered") else slow(name) for name in POLICIES]
+)
 def policy(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name

@@ -79,7 +79,9 @@ def test_mapped_updates_count_where_both_stages_train(method: str, policy: str, 
 
 
 @pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("method", ["progfed", "stacking", pytest.param("fedbt", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "method", ["progfed", *(pytest.param(n, marks=pytest.mark.slow) for n in ("stacking", "fedbt"))]
+)
 def test_discarded_updates_are_paid_for_and_wasted(method: str, policy: str, world: Path, tmp_path: Path) -> None:
     runs.run(staged(method, policy, "discard", world), world, tmp_path / "run", None)
     run = fedsim.read_run(tmp_path / "run")
