@@ -13,18 +13,20 @@ def stack(batches: Sequence[NumpyBatch]) -> NumpyBatch:
     Samples, tokens and positions that a client has fewer of than another are made up and have no target.
     """
     samples, width = (max(batch.ids.shape[axis] for batch in batches) for axis in (0, 1))
-    ids, lengths, positions, targets = [], [], [], []
-    most = max(0 if batch.positions is None else len(batch.positions) for batch in batches)
-    for client, batch in enumerate(widened(batch, width, 0) for batch in batches):
-        missing = samples - len(batch.ids)
-        ids.append(np.pad(batch.ids, ((0, missing), (0, 0))))
-        # who attends to nothing has no mean to take: a sample that is made up has one token
-        lengths.append(np.pad(batch.lengths, (0, missing), constant_values=1))
-        if batch.positions is None:
-            made_up = missing * (len(batch.targets) // len(batch.ids))
-        else:
-            made_up = most - len(batch.positions)
-            positions.append(np.pad(batch.positions, (0, made_up)) + client * samples * width)
-        targets.append(np.pad(batch.targets, (0, made_up), constant_values=IGNORED))
-    chosen = np.concatenate(positions) if positions else None
-    return NumpyBatch(np.concatenate(ids), np.concatenate(lengths), chosen, np.concatenate(targets))
+    own = [batch if batch.ids.shape[1] == width else widened(batch, width, 0) for batch in batches]
+    each = len(own[0].targets) // len(own[0].ids)
+    chosen = own[0].positions is not None
+    predicted = max(len(batch.targets) for batch in own) if chosen else samples * each
+    ids = np.zeros((len(own), samples, width), np.int64)
+    # who attends to nothing has no mean to take: a sample that is made up has one token
+    lengths = np.ones((len(own), samples), np.int64)
+    positions = np.zeros((len(own), predicted), np.int64)
+    targets = np.full((len(own), predicted), IGNORED, np.int64)
+    for client, batch in enumerate(own):
+        ids[client, : len(batch.ids)] = batch.ids
+        lengths[client, : len(batch.lengths)] = batch.lengths
+        targets[client, : len(batch.targets)] = batch.targets
+        if batch.positions is not None:
+            positions[client, : len(batch.positions)] = batch.positions
+    positions += samples * width * np.arange(len(own))[:, None]
+    return NumpyBatch(ids.reshape(-1, width), lengths.ravel(), positions.ravel() if chosen else None, targets.ravel())

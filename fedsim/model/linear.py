@@ -40,23 +40,37 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out
 
 
-class _Products(torch.autograd.Function):
-    """The same for each of C clients: x [C, n, in], weight [C, out, in], bias [C, out]."""
+class _Stacked(torch.autograd.Function):
+    """The same for each of C clients: x [C, n, in], weight [C, out, in], bias [C, out].
+
+    The weights' gradient is added to where it belongs at once, without a copy on the way.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        wants_x, wants_weight, _ = ctx.needs_input_grad
-        ctx.save_for_backward(x if wants_weight else None, weight if wants_x else None)
-        return torch.stack([_product(*own) for own in zip(x, weight, bias, strict=True)])
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, alike: bool) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.weight, ctx.alike = weight, alike
+        if alike:
+            return product(x.flatten(0, 1), weight[0], bias[0]).view(*x.shape[:2], -1)
+        if _fast(x, weight):
+            return torch.stack([_product(*own) for own in zip(x, weight, bias, strict=True)])
+        return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
-        x, weight = ctx.saved_tensors
-        return (
-            None if weight is None else torch.stack([_product(g, w.t()) for g, w in zip(grad, weight, strict=True)]),
-            None if x is None else torch.stack([_product(g.t(), rows.t()) for g, rows in zip(grad, x, strict=True)]),
-            grad.sum(1) if ctx.needs_input_grad[2] else None,
-        )
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
+        (x,), weight, into = ctx.saved_tensors, ctx.weight, None
+        fast = _fast(x, weight)
+        if ctx.needs_input_grad[0] and ctx.alike:
+            into = input_gradient(grad.flatten(0, 1), weight[0]).view(x.shape)
+        elif ctx.needs_input_grad[0]:
+            each = zip(grad, weight, strict=True)
+            into = torch.stack([_product(g, own.t()) for g, own in each]) if fast else torch.bmm(grad, weight)
+        if fast:
+            for total, g, rows in zip(weight.grad, grad, x, strict=True):
+                total.add_(_product(g.t(), rows.t()))
+        else:
+            weight.grad.baddbmm_(grad.transpose(1, 2), x)
+        return into, None, grad.sum(1) if ctx.needs_input_grad[2] else None, None
 
 
 def _fast(x: Tensor, weight: Tensor) -> bool:
@@ -85,37 +99,35 @@ def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     return _product(grad.t(), x.t()) if _fast(grad, weight) else grad.t() @ x
 
 
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None, alike: bool = False) -> Tensor:
     """``x @ weight.T + bias``; by oneDNN for large float32 matrices on a CPU, decided by shapes alone.
 
-    With a weight [C, out, in] or a bias [C, out] the rows of x are those of C clients, and each has its own.
+    With a weight [C, out, in] or a bias [C, out] the rows of x are those of C clients, and each has its own. While they
+    are all `alike`, one product does for all of them.
     """
     if weight.dim() == 3 or (bias is not None and bias.dim() == 2):
         assert bias is not None
         clients = len(weight) if weight.dim() == 3 else len(bias)
-        rows = x.reshape(clients, -1, x.shape[-1])
-        return _clients(rows, weight, bias.expand(clients, -1)).view(*x.shape[:-1], -1)
+        rows, own = x.reshape(clients, -1, x.shape[-1]), bias.expand(clients, -1)
+        if weight.dim() == 2:
+            out: Tensor = linear(rows, weight, None) + own[:, None]
+        else:
+            out = _Stacked.apply(rows, weight, own, alike)  # type: ignore[no-untyped-call]
+        return out.view(*x.shape[:-1], -1)
     if _fast(x, weight):
-        out: Tensor = _Product.apply(x, weight, bias)  # type: ignore[no-untyped-call]
+        out = _Product.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return out
     return functional.linear(x, weight, bias)
-
-
-def _clients(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    if weight.dim() == 2:
-        return linear(x, weight, None) + bias[:, None]
-    if _fast(x, weight):
-        out: Tensor = _Products.apply(x, weight, bias)  # type: ignore[no-untyped-call]
-        return out
-    return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
 
 class Linear(nn.Linear):
     """A layer of `torch.nn` with the product above."""
 
+    alike = False
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., in] -> [..., out]."""
-        return linear(x, self.weight, self.bias)
+        return linear(x, self.weight, self.bias, self.alike)
 
 
 def use_onednn(module: nn.Module) -> None:

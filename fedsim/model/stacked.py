@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import Layout
+from fedsim.model.linear import Linear
 from fedsim.model.local import Batch, LocalModel, source
 from fedsim.model.width import Window
 from fedsim.plan import EMBEDDINGS, PartName, Slot
@@ -70,14 +71,23 @@ class StackedModel(LocalModel):
             slots: layers of each client; those that are not trained are the same for all.
             window: what layers hold of the global ones.
         """
+        alike = True
         with torch.no_grad():
             for name, part in self.parts.items():
                 mine = [source(name, own, theirs, window) for own, theirs in zip(groups, slots, strict=True)]
-                alike = part.grad is None or all(vector is mine[0] for vector in mine)
-                rows = mine[0][None] if alike else torch.stack(mine)
+                same = part.grad is None or all(vector is mine[0] for vector in mine)
+                alike = alike and same
+                rows = mine[0][None] if same else torch.stack(mine)
                 sizes = [block.shape[1] for block in part.blocks(part.flat)]
                 for block, values in zip(part.blocks(part.flat), torch.split(rows, sizes, 1), strict=True):
                     block.copy_(values)
+        self.alike(alike)
+
+    def alike(self, alike: bool) -> None:
+        """Say whether all clients have the same weights, as they have before their first step."""
+        for module in self.module.modules():
+            if isinstance(module, Linear):
+                module.alike = alike
 
     def members(self) -> list["Member"]:
         """What each client has trained; copies."""
