@@ -184,7 +184,7 @@ class Dispatch:
             members_of = arrived[(cohort.plan[arrived] == number) & (cohort.started[arrived] == begun)]
             shape = LocalShape.of(present, before.goal.head, plan)
             stacked = self._stacked(turn, cohort, shape, members_of)
-            for members in self._split(turn, cohort, len(arrived), members_of, stacked):
+            for members in self._split(turn, cohort, flops, arrived, members_of, stacked):
                 clients = tuple(
                     ClientWork(
                         client=int(cohort.clients[i]),
@@ -247,15 +247,18 @@ class Dispatch:
             return False
         return engine.stacked == "always" or stacking.pays(shape, cohort.work.largest_batch[members])
 
-    def _split(self, turn: Turn, cohort: Cohort, arrived: int, members: IntArray, stacked: bool) -> Sequence[IntArray]:
-        """The members as blocks; of so many that have arrived."""
-        split, size = turn.stage.plans[0].split, self.world.scenario.engine.block_clients
-        if split is not None and split.shared:
-            size = arrived
-        elif stacked and size is None:
-            return stacking.blocks(members, cohort.work.batches)
-        size = size or max(1, -(-arrived // 32))
-        return [members[start : start + size] for start in range(0, len(members), size)]
+    def _split(
+        self, turn: Turn, cohort: Cohort, flops: IntArray, arrived: IntArray, members: IntArray, stacked: bool
+    ) -> Sequence[IntArray]:
+        """Some of those who have arrived, as blocks."""
+        shared, size = turn.stage.plans[0].split, self.world.scenario.engine.block_clients
+        if shared is not None and shared.shared:
+            return [members]
+        if size is not None:
+            return [members[start : start + size] for start in range(0, len(members), size)]
+        blocks = stacking.count(float(flops[arrived].sum()), len(arrived))
+        own = round(blocks * len(members) / len(arrived))
+        return stacking.split(members, own, cohort.work.batches if stacked else None)
 
     def _check_lengths(self, cohort: Cohort, reports: Mapping[int, ClientReport]) -> None:
         """The account is of what really crosses the wire: every payload is as long as its price says."""

@@ -102,6 +102,7 @@ class MethodRun:
 
     def _round(self, turn: Turn) -> None:
         """Pick a cohort, price it, play the clock, train what arrives, average, test; then commit all of it."""
+        self._busy()  # what was tested before the first round belongs to none
         started = time.perf_counter()
         state = self.state
         if turn.round == turn.phase.first_round and learns(turn.phase.config.participation.selection):

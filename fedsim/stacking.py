@@ -1,4 +1,7 @@
-"""Which clients are trained side by side, decided from shapes alone, so that every machine decides alike."""
+"""Blocks of a round, and which clients are trained side by side in them: decided from shapes and prices alone.
+
+So every machine decides alike, and the same sums are rounded alike.
+"""
 
 import numpy as np
 
@@ -7,10 +10,12 @@ from fedsim.model.architecture import LocalShape
 from fedsim.scenario.engine import Engine
 from fedsim.training.recipe import Recipe
 
-LEAST_CLIENTS, MOST_CLIENTS = 4, 16
-"""In a stack: fewer gain nothing; with more of them activations no longer fit a core's cache."""
-BLOCKS = 4
-"""A multiple of so many blocks a round, so that several hosts have as much to do."""
+LEAST_CLIENTS = 4
+"""In a stack: fewer gain nothing."""
+STEP, MOST_BLOCKS = 4, 32
+"""Blocks a round come in fours, so that two or four hosts have as much to do, and are at most so many."""
+BLOCK_FLOPS = 10e9
+"""About a tenth of a second of a core. A block costs a host and the driver some milliseconds besides its work."""
 LARGEST_STEP = 2**15
 """Numbers of one client's hidden states (samples x tokens x width) up to which a stack is faster on a CPU."""
 
@@ -32,12 +37,16 @@ def pays(shape: LocalShape, largest: IntArray) -> bool:
     """
     samples, tokens, positions = largest.max(0).tolist()
     logits = positions * shape.architecture.vocabulary if shape.head.kind == "mlm" else 0
-    enough = len(largest) >= BLOCKS * LEAST_CLIENTS
+    enough = len(largest) >= STEP * LEAST_CLIENTS
     return enough and bool(samples * tokens * shape.architecture.hidden + logits <= LARGEST_STEP)
 
 
-def blocks(members: IntArray, batches: IntArray) -> list[IntArray]:
-    """Runs of members with as many batches, as far as possible, of at most 16 and of like numbers."""
-    order = members[np.argsort(batches[members], kind="stable")]
-    count = BLOCKS * -(-len(members) // (BLOCKS * MOST_CLIENTS))
-    return [block for block in np.array_split(order, count) if len(block)]
+def count(flops: float, clients: int) -> int:
+    """Blocks for a round of so many clients with so many FLOPs in all."""
+    return min(clients, MOST_BLOCKS, STEP * max(1, round(flops / (STEP * BLOCK_FLOPS))))
+
+
+def split(members: IntArray, blocks: int, batches: IntArray | None = None) -> list[IntArray]:
+    """Members in blocks of like numbers; given the batches of everybody, those with as many of them together."""
+    order = members if batches is None else members[np.argsort(batches[members], kind="stable")]
+    return [block for block in np.array_split(order, max(1, blocks)) if len(block)]

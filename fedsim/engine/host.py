@@ -22,7 +22,7 @@ from fedsim.data.tokens import Tokens
 from fedsim.engine.allocator import LARGE_BYTES, keep_freed_memory, return_freed_memory
 from fedsim.engine.disk import Disk, private
 from fedsim.engine.sabotage import deliveries, prevent, spoil
-from fedsim.engine.stacks import train_stacks
+from fedsim.engine.stacks import Stack, train_stacks
 from fedsim.engine.tasks import (
     IMPORTANCE,
     NOT_FINITE,
@@ -43,11 +43,11 @@ from fedsim.engine.tasks import (
     WorldFiles,
 )
 from fedsim.engine.together import Together
-from fedsim.engine.uplink import Refused, deliver
+from fedsim.engine.uplink import Refused, deliver, deliver_together
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel, Weights
-from fedsim.model.stacked import Member, StackedModel
+from fedsim.model.stacked import StackedModel
 from fedsim.plan import CONTROL, TEACHER, group, layer
 from fedsim.store.client_state import ClientStore
 from fedsim.training.control import Control
@@ -127,15 +127,25 @@ class Host:
             found, how = Together(task, task.split, model, named, batches, world.seed, self.autocast).run()
             return {name: flat.cpu().numpy().copy() for name, flat in found.items()}, how
         loss_of = self._loss(task, model)
-        stacks = self._stacks(task) if task.stacked else {}
         sums: dict[str, Tensor] = {}
-        reports = []
-        taken: set[int] = set()
+        reports: list[ClientReport] = []
+        stacked: dict[int, tuple[Update, Weights]] = {}
+        for stack in self._stacks(task) if task.stacked else ():
+            if (sent := deliver_together(stack.model, task, stack.works)) is None:
+                stacked |= stack.each()
+                continue
+            for name, total in sent.groups:
+                sums[name] = sums[name].add_(total) if name in sums else total
+            for work, update in zip(stack.works, stack.updates, strict=True):
+                reports.append(ClientReport(work.client, "completed", update.loss, "", sent.bytes))
+        taken = {report.client for report in reports}
         for work in task.clients:
+            if work.client in taken:
+                continue
             loss: float | None = None
             try:
                 prevent(work.sabotage)
-                update, weights = stacks.get(work.client) or self._client(model, task, work, loss_of)
+                update, weights = stacked.get(work.client) or self._client(model, task, work, loss_of)
                 loss = update.loss
                 spoil(weights, task.private, work.sabotage)
                 arrived = deliver(weights, task, work, self._named(task))
@@ -205,7 +215,7 @@ class Host:
             disk.write(model, update)
         return update if importance is None else replace(update, importance=importance), model
 
-    def _stacks(self, task: TrainBlock) -> dict[int, tuple[Update, Member]]:
+    def _stacks(self, task: TrainBlock) -> Iterator[Stack]:
         def models(clients: int) -> StackedModel:
             model = self._model(task.shape, clients)
             assert isinstance(model, StackedModel)

@@ -8,9 +8,10 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from fedsim.engine.base import kept
 from fedsim.engine.ray_log import gather
@@ -19,6 +20,9 @@ from fedsim.engine.tasks import CentralTask, EvaluateChunk, EvaluateClients, Mea
 from fedsim.errors import FedsimError, UserError
 from fedsim.interrupt import Terminated
 from fedsim.model.layout import FloatArray
+
+if TYPE_CHECKING:
+    from fedsim.engine.host import Host
 
 PENDING_PER_HOST = 2
 """Tasks given to a host at a time: one to work on and one to go on with."""
@@ -47,13 +51,10 @@ class HostActor:
 
     def __init__(self, number: int, hosts: int, device: str, precision: str) -> None:
         wall, cpu = time.perf_counter(), time.process_time()
-        import torch
-
-        torch.set_num_threads(1)
-        from fedsim.engine.host import Host
-
         self._label, self._task = f"Host {number} of {hosts}", ""
-        self._host = Host(self._label, device, precision)
+        # one thread does the tasks, so that another can unpack the next and hand over the last meanwhile
+        self._worker = ThreadPoolExecutor(1)
+        self._host = self._worker.submit(_host, self._label, device, precision).result()
         imported = time.perf_counter() - wall, time.process_time() - cpu
         self._arrival = Arrival(os.getpid(), *imported, time.time())
 
@@ -63,6 +64,9 @@ class HostActor:
 
     def run(self, task: Task, references: Mapping[str, tuple[int, Any]]) -> Result:
         """Fetch the groups that changed, then do the task."""
+        return self._worker.submit(self._run, task, references).result()
+
+    def _run(self, task: Task, references: Mapping[str, tuple[int, Any]]) -> Result:
         import ray
 
         self._task = f": {describe(task)}"
@@ -77,6 +81,15 @@ class HostActor:
     def arrive(self) -> Arrival:
         """Who it is, and how long it took to be there."""
         return self._arrival
+
+
+def _host(label: str, device: str, precision: str) -> "Host":
+    import torch
+
+    torch.set_num_threads(1)
+    from fedsim.engine.host import Host
+
+    return Host(label, device, precision)
 
 
 def describe(task: Task) -> str:
@@ -151,6 +164,7 @@ class RayEngine:
                 name=f"{run} host {i + 1} of {self.hosts} ({mark})",
                 num_cpus=1,
                 num_gpus=gpus_per_host if device == "cuda" else 0,
+                max_concurrency=PENDING_PER_HOST,
                 max_restarts=-1,
                 max_task_retries=0,
                 scheduling_strategy="SPREAD",  # over the nodes

@@ -1,6 +1,7 @@
 """Clients of a block that are trained side by side."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,13 +19,30 @@ from fedsim.training.update import Update
 
 MOST_PADDING = 1.25
 """A stack's batches have at most so many times the tokens of the clients' own: more is slower than one by one."""
+MOST_CLIENTS = 16
+"""In a stack: with more of them activations no longer fit a core's cache."""
 Batches = list[NumpyBatch]
+Alike = list[tuple[ClientWork, Batches]]
 Models = Callable[[int], StackedModel]
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Clients that have been trained side by side; their model is that of the next stack, too."""
+
+    works: tuple[ClientWork, ...]
+    updates: list[Update]
+    model: StackedModel
+
+    def each(self) -> dict[int, tuple[Update, Member]]:
+        """What each client has trained, by client."""
+        clients = (work.client for work in self.works)
+        return dict(zip(clients, zip(self.updates, self.model.members(), strict=True), strict=True))
 
 
 def train_stacks(
     task: TrainBlock, named: Mapping[str, Tensor], batches: Callable[[ClientWork], Iterator[NumpyBatch]], models: Models
-) -> dict[int, tuple[Update, Member]]:
+) -> Iterator[Stack]:
     """Train those clients of a block that go well together; the others are left to be trained alone.
 
     Args:
@@ -32,27 +50,20 @@ def train_stacks(
         named: groups as clients receive them.
         batches: what a client trains on.
         models: a model of so many clients.
-
-    Returns:
-        What each client has trained, by client.
     """
-    found: dict[int, tuple[Update, Member]] = {}
     for together in _groups(task, batches):
         works, theirs = zip(*together, strict=True)
         model = models(len(works))
         try:
-            trained = _train(task, model, named, works, theirs)
+            updates = _train(task, model, named, works, theirs)
         except Exception:  # whose fault it is comes out when each of them is trained alone
             continue
-        found |= {work.client: own for work, own in zip(works, trained, strict=True)}
-    return found
+        yield Stack(works, updates, model)
 
 
-def _groups(
-    task: TrainBlock, batches: Callable[[ClientWork], Iterator[NumpyBatch]]
-) -> Iterator[list[tuple[ClientWork, Batches]]]:
+def _groups(task: TrainBlock, batches: Callable[[ClientWork], Iterator[NumpyBatch]]) -> Iterator[Alike]:
     """Two or more clients with as many steps to make, on batches of like sizes, above the same frozen layers."""
-    alike: dict[object, list[tuple[ClientWork, Batches]]] = {}
+    alike: dict[object, Alike] = {}
     frozen = [place for place in range(task.shape.depth) if place not in task.shape.train_layers]
     for work in task.clients:
         if work.sabotage is not None:
@@ -62,12 +73,18 @@ def _groups(
         except Exception:  # it will happen again where this client is trained alone, and is told of there
             continue
         alike.setdefault((len(own), *(work.slots[place] for place in frozen)), []).append((work, own))
-    for together in alike.values():
+    for together in (part for those in alike.values() for part in _parts(those)):
         steps = list(zip(*(own for _, own in together), strict=True))
         tokens = sum(batch.ids.size for step in steps for batch in step)
         stacked = sum(_tokens(step) for step in steps)
         if len(together) > 1 and steps and stacked <= MOST_PADDING * tokens:
             yield together
+
+
+def _parts(those: Alike) -> Iterator[Alike]:
+    """As few as possible, of like numbers."""
+    size = -(-len(those) // -(-len(those) // MOST_CLIENTS))
+    return (those[start : start + size] for start in range(0, len(those), size))
 
 
 def _tokens(step: Sequence[NumpyBatch]) -> int:
@@ -81,7 +98,7 @@ def _train(
     named: Mapping[str, Tensor],
     works: Sequence[ClientWork],
     batches: Sequence[Batches],
-) -> list[tuple[Update, Member]]:
+) -> list[Update]:
     disks = [Disk.open(ClientStore(task.state_folder), task, work) for work in works]
     groups = [{**named, **own} if (own := disk.private) else named for disk in disks]
     model.fill(groups, [work.slots for work in works], task.window)
@@ -94,8 +111,7 @@ def _train(
         clip_norm=task.local.clip_norm,
         proximal=task.recipe.proximal,
     )
-    trained = list(zip(updates, model.members(), strict=True))
     if task.private:
-        for disk, (update, member) in zip(disks, trained, strict=True):
+        for disk, member, update in zip(disks, model.members(), updates, strict=True):
             disk.write(member, update)
-    return trained
+    return updates

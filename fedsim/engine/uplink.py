@@ -1,6 +1,6 @@
 """From a client to the server: what arrives of an update."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -12,6 +12,7 @@ from fedsim.engine.sabotage import flip
 from fedsim.engine.tasks import DAMAGED, MISSHAPEN, NOT_FINITE, ClientWork, TrainBlock
 from fedsim.model.layout import Layout
 from fedsim.model.local import Vector, Weights
+from fedsim.model.stacked import StackedModel
 from fedsim.model.width import Window
 from fedsim.plan import ADAPTER, PartName, Slot, group, layer_index
 from fedsim.training.tensors import to_device
@@ -75,6 +76,33 @@ def deliver(model: Weights, task: TrainBlock, work: ClientWork, downloaded: Mapp
                 raise ValueError(f"{name} is not finite any more when it arrives")
         product = task.recipe.products and name.startswith(ADAPTER)
         groups.append((name, products(part.layout, flat) if product else flat))
+    return Arrived(groups, length)
+
+
+def deliver_together(model: StackedModel, task: TrainBlock, works: Sequence[ClientWork]) -> Arrived | None:
+    """Send what clients have trained side by side; what arrives is their sum, of share * weights.
+
+    Args:
+        model: after training.
+        task: says how updates are sent.
+        works: the clients; nothing is to go wrong with their updates.
+
+    Returns:
+        Sums, and the length of each client's update. None: they have to be delivered one by one.
+    """
+    wire, slots = task.wire, works[0].slots
+    as_it_is = wire.upload.lossless and not wire.delta and not task.private and not task.recipe.products
+    if not as_it_is or any(work.slots != slots for work in works):
+        return None
+    groups, length = [], 0
+    for name, part in model.trained.items():
+        sent = group(name, slots)
+        shares = torch.tensor([work.shares[sent] for work in works], device=model.device)
+        total = torch.cat([shares @ block for block in part.blocks(part.flat)])
+        if not torch.isfinite(total.sum()):
+            return None
+        groups.append((sent, total))
+        length += wire.upload.payload_bytes(part.layout)
     return Arrived(groups, length)
 
 

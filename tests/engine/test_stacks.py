@@ -148,9 +148,17 @@ def test_small_steps_of_many_clients_are_made_side_by_side() -> None:
     assert not stacking.pays(shape(64, "mlm", 8000), np.repeat([[8, 32, 256]], 16, 0))
 
 
-def test_blocks_have_clients_with_as_many_batches_and_their_number_is_even() -> None:
+def test_blocks_come_in_fours_as_there_is_work() -> None:
+    assert [stacking.count(flops, 100) for flops in (1e3, 50e9, 70e9, 150e9, 1e15)] == [4, 4, 8, 16, 32]
+    assert stacking.count(1e15, 10) == 10
+    assert stacking.count(0.0, 3) == 3
+    assert [len(block) for block in stacking.split(np.arange(10), 4)] == [3, 3, 2, 2]
+    assert [len(block) for block in stacking.split(np.arange(3), 0)] == [3]
+
+
+def test_blocks_of_stacks_have_clients_with_as_many_batches() -> None:
     members, batches = np.arange(5, 105), np.tile([3, 1], 60)
-    found = stacking.blocks(members, batches)
+    found = stacking.split(members, 8, batches)
     assert [len(block) for block in found] == [13, 13, 13, 13, 12, 12, 12, 12]
     assert sorted(np.concatenate(found).tolist()) == members.tolist()
     assert sum(len(set(batches[block])) > 1 for block in found) == 1

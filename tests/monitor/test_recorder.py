@@ -78,7 +78,8 @@ def test_gauges_say_what_the_trace_says(made: tuple[Run, dict[str, Recorded]]) -
             assert found["fedsim_round_simulated_seconds"][tags] == (own["end_s"] - own["start_s"]).tolist()
             assert found["fedsim_loss"][tags] == own["loss"].dropna().tolist()
             assert found["fedsim_hosts"][tags] == [1] * len(own)
-            assert all(0 < value <= 1 for value in found["fedsim_host_utilisation"][tags])
+            busy = found["fedsim_host_utilisation"][tags]
+            assert all(0 < value <= 1 for value in busy), busy
             assert all(value > 0 for value in found["fedsim_round_seconds"][tags])
             assert all(value > 0 for value in found["fedsim_published_bytes"][tags])
     tested = run.evals[run.evals["round"] >= 0].groupby(["method", "phase", "metric"])["value"].apply(list)
