@@ -75,7 +75,7 @@ def test_charts_have_the_numbers_of_the_run(trained: Path, watch: Watch, opened:
     page.wait_for_selector("#gantt-title:has-text('round 4 of fedbt')")
     page.select_option("#method", "fedavg")
     page.wait_for_selector("#gantt-title:has-text('round 5 of fedavg')")
-    page.check("#axis input[value=flops]", force=True)
+    page.click("#axis label:has(input[value=flops])")
     flops = read.rounds[read.rounds["method"] == "fedavg"][["flops_forward", "flops_backward"]].sum(axis=1).cumsum()
     assert [point[0] for point in series(page, "loss")["fedavg"]] == pytest.approx((flops / 1e6).tolist())
     page.click("#methods button:has-text('fedbt')")
