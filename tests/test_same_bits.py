@@ -81,8 +81,7 @@ def test_blocks_are_part_of_the_result_and_hosts_are_not(
     here = hashes(runs.run(raw, world, tmp_path / "here"))
     assert hashes(runs.run(raw, world, tmp_path / "there", partial(lent, pools, 2, tmp_path))) == here
     for name in methods:
-        # the clock does not know of blocks, and the default for few clients is one client a block
-        assert (here[name][0] == unbroken[name][0]) == (size == 1)
+        assert size == 1 or here[name][0] != unbroken[name][0]  # by default there are as many blocks as that
 
 
 def conll(folder: Path) -> None:
@@ -109,7 +108,7 @@ def test_token_classification(world: Path, tmp_path: Path, pools: Pools) -> None
     assert 0 <= here["methods"]["fedavg"]["quality"]["finetune/span_f1"] <= 1
 
 
-@pytest.mark.parametrize("results", [0, slow(4), 11, slow(17), 31])
+@pytest.mark.parametrize("results", [0, slow(4), 11, slow(17), 24])
 def test_resumed_after_it_died_within_a_round(unbroken: Hashes, world: Path, tmp_path: Path, results: int) -> None:
     methods = {name: METHODS[name] for name in ("everything", "centralized")}
     with pytest.raises(Killed):

@@ -22,7 +22,7 @@ class Engine(Config):
     metrics: Flag = True
     """Numbers of every round for Prometheus, where the run is on Ray."""
     block_clients: Count | None = None
-    """Clients summed before anything is sent back; part of the result's rounding. null: 4 to 32 blocks a round, by its FLOPs."""
+    """Clients summed before anything is sent back; changes rounding. null: 4 to 32 blocks a round, by its FLOPs."""
     stacked: Literal["auto", "always", "never"] = "auto"
     """Train clients of a block side by side, as one model: `auto` where steps are small, `always` wherever possible."""
     device: Literal["cpu", "cuda"] = "cpu"

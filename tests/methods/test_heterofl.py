@@ -190,6 +190,7 @@ def ended(world: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, l
     seen: list[tuple[TrainBlock, BlockSum]] = []
     options = {"kind": "heterofl", "assignment": {"by": "devices", "devices": {"small": 0, "middle": 1, "large": 2}}}
     raw = unequal(nested=options, rolling={**options, "window": "rolling", "roll_units": 3})
+    raw["engine"] = {**raw.get("engine", {}), "block_clients": 1}
     out = tmp_path_factory.mktemp("heterofl") / "run"
     runs.run(raw, world, out, lambda: Seen(seen))
     return fedsim.read_run(out), seen
