@@ -183,7 +183,7 @@ class Dispatch:
             table = (IMPORTANCE,) if before.stage.measured else ()
             members_of = arrived[(cohort.plan[arrived] == number) & (cohort.started[arrived] == begun)]
             shape = LocalShape.of(present, before.goal.head, plan)
-            stacked = self._stacked(turn, cohort, shape, members_of)
+            stacked = self._stacked(before, cohort, shape, members_of)
             for members in self._split(turn, cohort, flops, arrived, members_of, stacked):
                 clients = tuple(
                     ClientWork(

@@ -47,7 +47,8 @@ def train_stacked(
         if clip_norm is not None:
             model.clip(clip_norm)
         steps.step()
-        model.alike(False)
+        if not made:
+            model.alike(False)
         predicted = model.predicted(batch).cpu()
         total += losses.detach().to("cpu", torch.float64) * predicted
         targets += predicted
