@@ -11,7 +11,7 @@ BEST = "best bare loop"
 SHOWN = {
     BEST: BEST,
     "fedsim-ray-2-all": "fedsim, Ray",
-    "fedsim-ray-2-masked": "fedsim, masked positions",
+    "fedsim-ray-2-needed": "fedsim, needed positions",
     "fedsim-inline-all": "fedsim, inline",
     "pfl": "pfl-research",
     "blazefl": "BlazeFL",

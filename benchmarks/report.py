@@ -16,16 +16,16 @@ without any framework, and beside other simulators. `make bench` has written thi
 
 All systems start from the same weights and see the same batches in the same order, and each run's final weights are
 compared with those of plain sequential training: nobody is quick by doing something else. One thing that fedsim does
-differs, and has rows of its own: with `mlm_positions: masked`, its default, the logits of masked-language modelling are
-computed where a token is predicted, and not at the other positions, for the same loss and the same gradients. Only rows
-without "masked positions" compare like with like.
+differs, and has rows of its own, *needed positions*, its default: the last layer behind its attention, and logits, are
+computed where a token or a class is predicted from, and not at the other positions (`last_layer: needed`,
+`mlm_positions: masked`). Loss and gradients are the same. Only rows without it compare like with like.
 
 ![Updates per second relative to the best loop of plain PyTorch, and seconds until the first round is done]({PICTURE})
 """
 TRUST = """\
 - Medians over runs; a run's speed is that of its median round after the first. Systems take turns, and every *x* is
   the median of ratios within a turn. Systems with one run where others have more are there to be looked at.
-- *Best bare loop*: the fastest loop of plain PyTorch that was run in every turn and computes all logits.
+- *Best bare loop*: the fastest loop of plain PyTorch that was run in every turn and computes everything everywhere.
 - *Distance*: of the final update to that of plain sequential training, relative. Weights are float32, and the rounds
   change them by a hundredth to a thousandth: sums in another order account for 1e-5 to 1e-3. A system further off
   than that counts as failed.
@@ -39,7 +39,7 @@ DESCRIPTIONS = {
     "classify-cohort": "As `classify` with four times the clients a round; nobody tuned for it.",
 }
 NAMES = {"flower": "Flower", "pfl": "pfl-research", "blazefl": "BlazeFL"}
-OURS = {"fedsim-ray-2-all": "", "fedsim-ray-2-masked": ", masked positions"}
+OURS = {"fedsim-ray-2-all": "", "fedsim-ray-2-needed": ", needed positions"}
 """What is compared with everybody else, and how it is called beside the work."""
 
 

@@ -28,8 +28,7 @@ def measure(work: Workload, options: argparse.Namespace, temporary: Path) -> dic
     """Run everything on one work; what results/NAME.json holds."""
     began_s = time.monotonic()
     rounds = options.rounds or work.rounds
-    ways = systems.positions(work)
-    files = {way: scenario.write(work, temporary / "scenario", rounds, way) for way in ways}
+    files = {way: scenario.write(work, temporary / "scenario", rounds, way) for way in systems.POSITIONS}
     everything, missing = systems.every(work, rounds, files, _pythons(options))
     chosen = systems.choose(work, everything, options.only)
     tuned = work.name in TUNED
@@ -51,7 +50,7 @@ def measure(work: Workload, options: argparse.Namespace, temporary: Path) -> dic
         "rounds": rounds,
         "runs": settings.turns,
         "systems": {
-            system.name: {"label": system.label, "family": system.family, "masked": system.masked} for system in chosen
+            system.name: {"label": system.label, "family": system.family, "less": system.less} for system in chosen
         },
         "missing": [line.partition(":")[0] for line in missing],
         "failures": bench.failures,
@@ -67,7 +66,7 @@ def announce(options: argparse.Namespace) -> None:
     """
     names: dict[str, None] = {}
     for work in map(WORKLOADS.__getitem__, options.works):
-        found, missing = systems.every(work, 2, dict.fromkeys(systems.positions(work), Path()), _pythons(options))
+        found, missing = systems.every(work, 2, dict.fromkeys(systems.POSITIONS, Path()), _pythons(options))
         names |= {system.name: None for system in found}
     for line in missing:
         print(f"not measured: {line}", flush=True)

@@ -10,7 +10,7 @@ import yaml
 from benchmarks import workload
 from benchmarks.workload import Workload
 
-Positions = Literal["all", "masked"]
+Positions = Literal["all", "needed"]
 METHOD = "fedavg"
 LABEL = "label"
 
@@ -22,7 +22,7 @@ def write(work: Workload, folder: Path, rounds: int, positions: Positions = "all
         work: what is trained.
         folder: is made.
         rounds: of the scenario.
-        positions: where the logits of masked-language modelling are computed.
+        positions: where logits and the last layer are computed: everywhere, or where an answer needs them.
     """
     folder.mkdir(parents=True, exist_ok=True)
     ids, targets = work.data()
@@ -65,10 +65,11 @@ def _scenario(work: Workload, rounds: int, positions: Positions) -> dict[str, An
             "optimizer": {"kind": "sgd", "learning_rate": workload.LEARNING_RATE},
         },
     }
+    model = {"checkpoint": "checkpoint", "last_layer": positions}
     if work.task == "mlm":
-        phase, model = "further_pretrain", {"mlm_positions": positions}
+        phase, model["mlm_positions"] = "further_pretrain", "all" if positions == "all" else "masked"
     else:
-        phase, model = "finetune", {}
+        phase = "finetune"
         corpus["labels"] = [LABEL]
         federated["task"] = {"kind": "sequence", "label": LABEL}
     return {
@@ -78,7 +79,7 @@ def _scenario(work: Workload, rounds: int, positions: Positions) -> dict[str, An
             "partition": {"kind": "natural", "min_samples": work.samples},
             "max_tokens": work.tokens,
         },
-        "model": {"checkpoint": "checkpoint", **model},
+        "model": model,
         "fleet": {
             "clients": work.clients,
             "source": {"kind": "catalog", "devices": {"server_gpu": 1.0}, "networks": {"datacenter": 1.0}},

@@ -19,7 +19,7 @@ class Row:
     name: str
     label: str
     family: str
-    masked: bool
+    less: bool
     runs: int
     updates_per_s: float
     slowest: float
@@ -62,7 +62,7 @@ def rows(content: Content) -> list[Row]:
 
 def best_loop(content: Content) -> str | None:
     """The fastest loop of plain torch that does the same work as the others; None: only the reference was run."""
-    loops = [name for name, about in content["systems"].items() if about["family"] == "bare" and not about["masked"]]
+    loops = [name for name, about in content["systems"].items() if about["family"] == "bare" and not about["less"]]
     return None if loops == [REFERENCE] else _best(content, loops)
 
 

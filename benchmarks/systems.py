@@ -30,8 +30,8 @@ class System:
     """`{folder}` stands for the run's own folder."""
     family: Literal["bare", "fedsim", "peer"] = "bare"
     """The trace of fedsim is read; the others are scripts of this folder, which write their results themselves."""
-    masked: bool = False
-    """Logits of masked-language modelling are computed at masked positions alone: less work than most others do."""
+    less: bool = False
+    """What no answer needs is not computed: less work than most others do."""
     always: bool = True
     """Run in every turn; the others are run once, to be looked at and not to be relied on."""
     shapes: bool = True
@@ -84,16 +84,12 @@ def bare(work: Workload, rounds: int) -> Iterator[System]:
     yield System("torch-2-vmap", "bare torch, 2 processes, vectorised", (*kept, "vectorised"))
     if work.task == "mlm":
         label = "bare torch, 2 processes, flat buffers, masked positions"
-        yield System("torch-2-masked", label, (*kept, "masked"), masked=True, always=False, shapes=False)
+        yield System("torch-2-masked", label, (*kept, "masked"), less=True, always=False, shapes=False)
 
 
-def positions(work: Workload) -> tuple[scenario.Positions, ...]:
-    """The ways in which fedsim is timed.
-
-    Masked-language modelling comes twice: with the logits at all positions, as the others have them, and at the masked
-    ones alone.
-    """
-    return get_args(scenario.Positions) if work.task == "mlm" else ("all",)
+POSITIONS: tuple[scenario.Positions, ...] = get_args(scenario.Positions)
+"""The ways in which fedsim is timed: with logits and last layer at all positions, as the others have them, or where an
+answer needs them."""
 
 
 def simulator(files: Mapping[scenario.Positions, Path]) -> Iterator[System]:
@@ -104,15 +100,15 @@ def simulator(files: Mapping[scenario.Positions, Path]) -> Iterator[System]:
         "inline": ("inline", "--engine", "inline"),
     }
     for positions, file in files.items():
-        masked = positions == "masked"
+        less = positions == "needed"
         for name, (label, *options) in engines.items():
             yield System(
                 name=f"fedsim-{name}-{positions}",
-                label=f"fedsim, {label}{', masked positions' if masked else ''}",
+                label=f"fedsim, {label}{', needed positions' if less else ''}",
                 command=(sys.executable, "-m", "fedsim", "scenario", str(file), *options, "--out", "{folder}/run"),
                 family="fedsim",
-                masked=masked,
-                always=name == "ray-2" or not masked,
+                less=less,
+                always=name == "ray-2" or not less,
                 shapes=name == "ray-2",
             )
 

@@ -44,7 +44,7 @@ class Workload:
     heads: int
     feed_forward: int
     rounds: int
-    """Of a timed run: as few as give a steady median."""
+    """Of a timed run: as few as give a steady median. Whatever runs on Ray takes half a dozen to get there."""
     layers: int = 2
     classes: int = 4
     """Labels of `classify`."""
@@ -85,22 +85,24 @@ class Workload:
 def _wide(work: Workload) -> Workload:
     """Twice as wide: twice the heads, each as wide as before."""
     sizes = {name: 2 * getattr(work, name) for name in ("hidden", "heads", "feed_forward")}
-    return replace(work, name=f"{work.name}-wide", rounds=3, **sizes)
+    return replace(work, name=f"{work.name}-wide", rounds=work.rounds // 2, **sizes)
 
 
 def _cohort(work: Workload) -> Workload:
     """Four times as many clients a round."""
-    return replace(work, name=f"{work.name}-cohort", rounds=2, cohort_clients=4 * work.cohort_clients)
+    return replace(
+        work, name=f"{work.name}-cohort", rounds=max(4, work.rounds // 4), cohort_clients=4 * work.cohort_clients
+    )
 
 
 MLM = Workload(
     name="mlm", task="mlm", seed=3, clients=100, cohort_clients=10, samples=8, batch_samples=4, tokens=64,
-    vocabulary=8000, hidden=128, heads=2, feed_forward=512, rounds=5,
+    vocabulary=8000, hidden=128, heads=2, feed_forward=512, rounds=24,
 )  # fmt: skip
 """Bound by computing: nearly all of its time goes into matrix products, most of them in the head."""
 CLASSIFY = Workload(
     name="classify", task="classify", seed=4, clients=1000, cohort_clients=100, samples=16, batch_samples=8, tokens=32,
-    vocabulary=2000, hidden=64, heads=2, feed_forward=256, rounds=4,
+    vocabulary=2000, hidden=64, heads=2, feed_forward=256, rounds=10,
 )  # fmt: skip
 """Bound by overhead: an update is two steps of a few milliseconds, and there are a hundred a round."""
 WORKLOADS = {work.name: work for work in (MLM, CLASSIFY, _wide(MLM), _cohort(MLM), _wide(CLASSIFY), _cohort(CLASSIFY))}

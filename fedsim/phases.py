@@ -262,7 +262,7 @@ def prepare(world: World, name: str) -> Prepared:
         goal = (phase.name, objective, head, slots, exits, adapters)
         phases.append(Phase(*goal, config, rate, recipe, wire, stages, own, first))
         first += config.rounds
-    pretraining = Goal("pretrain", world.mlm_objective(model), Head("mlm"), slots, (), None)
+    pretraining = Goal("pretrain", world.mlm_objective(model), world.mlm_head(model), slots, (), None)
     general: Sequence[Lesson] = ()
     if isinstance(method, Student) and teacher is not None:
         general = method.lessons("general", Pair(architecture, teacher, Head("mlm")), pretraining.objective)

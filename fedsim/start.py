@@ -52,7 +52,9 @@ def initial_groups(
     pretrain = world.scenario.phases.pretrain
     groups = loaded_groups(world, model, key, architecture, observer)
     if pretrain is not None:
-        lesson = Lesson("pretrain", mlm, LocalShape.of(architecture, Head("mlm"), full(architecture.layers)), pretrain)
+        lesson = Lesson(
+            "pretrain", mlm, LocalShape.of(architecture, world.mlm_head(model), full(architecture.layers)), pretrain
+        )
         groups = central.train(world, lesson, groups, None, engine, observer).groups
     if goal.head.kind == "mlm":
         return groups

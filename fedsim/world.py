@@ -160,6 +160,10 @@ class World:
         everywhere = model.mlm_positions == "all"
         return Objective("mlm", "", fraction, everywhere, self.width, whole=model.decodes and everywhere)
 
+    def mlm_head(self, model: Model) -> Head:
+        """The head of masked-language modelling."""
+        return Head("mlm", everywhere=model.last_layer == "all")
+
     def objective(self, phase: FurtherPretrain | Finetune, model: Model) -> Objective:
         """What a phase learns."""
         if isinstance(phase, FurtherPretrain):
@@ -177,19 +181,19 @@ class World:
                 raise UserError(
                     "tokenised data without `labels` cannot be masked: it names no [MASK] token", key="data"
                 )
-            return Head("mlm")
-        kind = "tokens" if objective.kind == "tokens" else model.classifier
+            return self.mlm_head(model)
+        kind, everywhere = "tokens" if objective.kind == "tokens" else model.classifier, model.last_layer == "all"
         if self.tokens is None:
             corpus = self.scenario.data.corpus
             assert isinstance(corpus, DeclaredCorpus)
-            return Head(kind, corpus.classes)
+            return Head(kind, corpus.classes, everywhere)
         names = self.tokens.tag_names if objective.kind == "tokens" else self.tokens.label_names
         if objective.label not in names:
             raise UserError(
                 f"the data has no {objective.kind} label '{objective.label}'; {choose(objective.label, names)}",
                 key=f"{key}.task.label",
             )
-        return Head(kind, len(names[objective.label]))
+        return Head(kind, len(names[objective.label]), everywhere)
 
 
 def check(scenario: Scenario, base: Path) -> None:

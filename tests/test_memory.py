@@ -82,7 +82,7 @@ def test_the_object_store_and_the_hosts_do_not_grow(
         return int(node_stats(*address).store_stats.object_store_bytes_used)  # type: ignore[no-untyped-call]
 
     before = stored_bytes()
-    rounds, every = 60, 15
+    rounds, every = 120, 30
     weights: list[tuple[int, int]] = []
 
     class Scales(Silent):
@@ -100,7 +100,7 @@ def test_the_object_store_and_the_hosts_do_not_grow(
     assert len(stored) == rounds // every
     # the model itself, and the last round's sums at most
     assert max(stored) - before < 4 * model
-    assert own[-1] - own[0] < 20 * MB
+    assert own[-1] - own[1] < 15 * MB  # heaps find their size in the first rounds
 
 
 def peak_rss(raw: dict[str, Any], base: Path, out: Path, train: bool) -> int:

@@ -5,9 +5,10 @@ where automatic differentiation really asks for it. `flops` therefore follows wh
 top. LayerNorm, GELU, softmax, embedding look-ups and the optimizer step count zero.
 """
 
+from dataclasses import replace
 from functools import cache
 
-from fedsim.cost.products import Adapted, Coefficients, EncoderDecoder, Flops
+from fedsim.cost.products import WHOLE, Adapted, Coefficients, EncoderDecoder, Flops, Top
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.distillation import Distillation
 
@@ -22,14 +23,15 @@ def flops(shape: LocalShape) -> Flops:
     forward, backward = Coefficients(), Coefficients()
     gradient = shape.train_embeddings
     for place in range(shape.depth):
+        top = Top.of(shape) if place == shape.depth - 1 else WHOLE
         if shape.adapters is not None:
-            layer = Adapted(shape.architecture, place, shape.adapters, shape.train_adapters)
+            layer = Adapted(shape.architecture, place, shape.adapters, shape.train_adapters, top)
             gradient = layer.run(gradient)
             forward, backward = forward + layer.forward, backward + layer.backward
         else:
             trained = place in shape.train_layers
-            forward += _layer_forward(shape.architecture, place)
-            backward += _layer_backward(shape.architecture, place, trained=trained, input_gradient=gradient)
+            forward += _layer_forward(shape.architecture, place, top)
+            backward += _layer_backward(shape.architecture, place, top, trained=trained, input_gradient=gradient)
             gradient = gradient or trained
         if place + 1 in shape.exits:
             exit_forward, exit_backward = _head(shape, input_gradient=gradient)
@@ -53,8 +55,8 @@ def importance_flops(shape: LocalShape) -> Flops:
     backward = Coefficients(token=2 * a.hidden * a.attention_width(0) + 2 * 2 * a.hidden * a.feed_forward)
     for place in range(1, shape.depth):
         backward += _layer_backward(a, place, trained=False, input_gradient=True)
-    frozen = LocalShape(a, shape.head, shape.depth)
-    return Flops(flops(shape).forward, backward + _head(frozen, input_gradient=True)[1])
+    frozen = LocalShape(a, replace(shape.head, everywhere=True), shape.depth)
+    return Flops(flops(frozen).forward, backward + _head(frozen, input_gradient=True)[1])
 
 
 def layers_only_units(shape: LocalShape) -> int:
@@ -69,24 +71,26 @@ def layers_only_units(shape: LocalShape) -> int:
     return shape.depth + len(shape.train_layers) + (shape.depth - lowest) + teacher
 
 
-def _layer_forward(architecture: Architecture, place: int) -> Coefficients:
-    h, f, w = architecture.hidden, architecture.feed_forward, architecture.attention_width(place)
-    projections, feed_forward, attention = 4 * 2 * h * w, 2 * 2 * h * f, 2 * 2 * w
-    return Coefficients(token=projections + feed_forward, squared_token=attention)
+def _layer_forward(architecture: Architecture, place: int, top: Top = WHOLE) -> Coefficients:
+    into, attention, behind = _layer(architecture, place, top)
+    return into + attention + behind
 
 
-def _layer_backward(architecture: Architecture, place: int, *, trained: bool, input_gradient: bool) -> Coefficients:
+def _layer_backward(
+    architecture: Architecture, place: int, top: Top = WHOLE, *, trained: bool, input_gradient: bool
+) -> Coefficients:
     if not (trained or input_gradient):
         return Coefficients()
-    h, f, w = architecture.hidden, architecture.feed_forward, architecture.attention_width(place)
-    feed_forward = 2 * 2 * h * f
+    into, attention, behind = _layer(architecture, place, top)
     # Whatever needs a gradient here, all three of query, key and value do: so both operands of both products.
-    total = Coefficients(token=2 * h * w + feed_forward, squared_token=2 * (2 * 2 * w))
-    if trained:
-        total += Coefficients(token=4 * 2 * h * w + feed_forward)
-    if input_gradient:
-        total += Coefficients(token=3 * 2 * h * w)
-    return total
+    return into * (trained + input_gradient) + attention * 2 + behind * (1 + trained)
+
+
+def _layer(architecture: Architecture, place: int, top: Top) -> tuple[Coefficients, Coefficients, Coefficients]:
+    """Forward: of queries, keys and values; of all pairs; of what stands behind the attention."""
+    h, f, w = architecture.hidden, architecture.feed_forward, architecture.attention_width(place)
+    into = top.query(2 * h * w) + Coefficients(token=2 * 2 * h * w)
+    return into, top.pairs(2 * 2 * w), top.behind(2 * h * w + 2 * 2 * h * f)
 
 
 def _encoder_decoder(shape: LocalShape) -> EncoderDecoder:

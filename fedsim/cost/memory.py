@@ -73,8 +73,9 @@ def activation_bytes(shape: LocalShape) -> Polynomial:
         FedsimError: the bytes measured are no polynomial of this form.
     """
     whole = shape.train_embeddings or shape.distillation or shape.exits or shape.adapters or shape.architecture.decoder
-    frozen = 0 if whole else min(shape.train_layers, default=shape.depth)
-    # Frozen layers below everything trained save nothing: without them there are fewer shapes, and smaller ones.
+    frozen = 0 if whole else min(shape.train_layers, default=shape.depth - shape.narrows)
+    # Frozen layers below everything trained save nothing: without them there are fewer shapes, and smaller ones. But a
+    # top layer that hands on a part of its states stays.
     places = tuple(place - frozen for place in shape.train_layers)
     above = shape.architecture.above(frozen)
     return _measured(replace(shape, architecture=above, depth=shape.depth - frozen, train_layers=places))

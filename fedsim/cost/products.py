@@ -1,10 +1,12 @@
 """FLOPs as sums over matrix products, where what needs a gradient has to be followed from one to the next."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 from fedsim.data.work import IntArray, Work
 from fedsim.model.adapters import matrix_sizes
-from fedsim.model.architecture import Architecture
+from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.plan import Adapters
 
 
@@ -24,9 +26,49 @@ class Coefficients:
             self.token + other.token, self.squared_token + other.squared_token, self.position + other.position
         )
 
+    def __mul__(self, times: int) -> "Coefficients":
+        return Coefficients(self.token * times, self.squared_token * times, self.position * times)
+
     def total(self, work: Work) -> IntArray:
         """FLOPs of each client over all its batches, shape [clients]."""
         return self.token * work.tokens + self.squared_token * work.squared_tokens + self.position * work.positions
+
+
+@dataclass(frozen=True)
+class Top:
+    """What of a layer is computed only where the head reads it; nothing, unless it is the top one."""
+
+    narrow: bool = False
+    """What stands behind the attention."""
+    one_query: bool = False
+    """The queries, too: one a sample."""
+
+    @classmethod
+    def of(cls, shape: LocalShape) -> Self:
+        """Of the top layer of a local model."""
+        return cls(shape.narrows, shape.narrows and shape.head.per_sample)
+
+    def query(self, flops: int) -> Coefficients:
+        """So many FLOPs a query."""
+        return Coefficients(position=flops) if self.one_query else Coefficients(token=flops)
+
+    def pairs(self, flops: int) -> Coefficients:
+        """So many a pair of a query and a key."""
+        return Coefficients(token=flops) if self.one_query else Coefficients(squared_token=flops)
+
+    def behind(self, flops: int) -> Coefficients:
+        """So many a position that something is computed for behind the attention."""
+        return Coefficients(position=flops) if self.narrow else Coefficients(token=flops)
+
+
+WHOLE = Top()
+"""Every layer but the top one."""
+Rows = Callable[[int], Coefficients]
+"""FLOPs of one row -> FLOPs by what the rows are."""
+
+
+def _every(flops: int) -> Coefficients:
+    return Coefficients(token=flops)
 
 
 @dataclass(frozen=True)
@@ -46,16 +88,16 @@ class Products:
     Of a product of two tensors, each costs once more if that one does.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, top: Top = WHOLE) -> None:
         """`width` is that of queries, keys and values."""
         self.forward, self.backward = Coefficients(), Coefficients()
-        self._width = width
+        self._width, self._top = width, top
 
-    def _matrix(self, outputs: int, inputs: int, gradient: bool, trained: bool) -> bool:
-        """Apply a matrix to every token; whether the outcome needs a gradient."""
-        one = 2 * outputs * inputs
-        self.forward += Coefficients(token=one)
-        self.backward += Coefficients(token=one * (gradient + trained))
+    def _matrix(self, outputs: int, inputs: int, gradient: bool, trained: bool, of: Rows = _every) -> bool:
+        """Apply a matrix to every token, or to some; whether the outcome needs a gradient."""
+        one = of(2 * outputs * inputs)
+        self.forward += one
+        self.backward += one * (gradient + trained)
         return gradient or trained
 
     def _attend(self, query: bool, key: bool, value: bool) -> bool:
@@ -65,9 +107,9 @@ class Products:
         return query or key or value
 
     def _product(self, left: bool, right: bool) -> None:
-        one = Coefficients(squared_token=2 * self._width)
+        one = self._top.pairs(2 * self._width)
         self.forward += one
-        self.backward += Coefficients(squared_token=2 * self._width * (left + right))
+        self.backward += one * (left + right)
 
 
 class EncoderDecoder(Products):
@@ -110,20 +152,24 @@ class EncoderDecoder(Products):
 class Adapted(Products):
     """A frozen layer with low-rank factors beside some of its matrices: query, key and value may differ."""
 
-    def __init__(self, architecture: Architecture, place: int, adapters: Adapters, trained: bool) -> None:
-        super().__init__(architecture.attention_width(place))
+    def __init__(
+        self, architecture: Architecture, place: int, adapters: Adapters, trained: bool, top: Top = WHOLE
+    ) -> None:
+        super().__init__(architecture.attention_width(place), top)
         self._sizes, self._adapters, self._trained = matrix_sizes(architecture, place), adapters, trained
 
     def run(self, gradient: bool) -> bool:
         """Go through the layer; whether its input needs a gradient, and then whether its output does."""
-        query, key, value = (self._linear(name, gradient) for name in ("query", "key", "value"))
-        states = self._linear("attention_output", self._attend(query, key, value)) or gradient
-        return self._linear("feed_forward_out", self._linear("feed_forward_in", states)) or states
+        query = self._linear("query", gradient, self._top.query)
+        key, value = (self._linear(name, gradient) for name in ("key", "value"))
+        behind = self._top.behind
+        states = self._linear("attention_output", self._attend(query, key, value), behind) or gradient
+        return self._linear("feed_forward_out", self._linear("feed_forward_in", states, behind), behind) or states
 
-    def _linear(self, name: str, gradient: bool) -> bool:
+    def _linear(self, name: str, gradient: bool, of: Rows = _every) -> bool:
         outputs, inputs = self._sizes[name]
-        self._matrix(outputs, inputs, gradient, trained=False)
+        self._matrix(outputs, inputs, gradient, False, of)
         if name not in self._adapters.targets:
             return gradient
         rank, train_a = self._adapters.rank, self._trained and self._adapters.train_a
-        return self._matrix(outputs, rank, self._matrix(rank, inputs, gradient, train_a), self._trained)
+        return self._matrix(outputs, rank, self._matrix(rank, inputs, gradient, train_a, of), self._trained, of)

@@ -125,6 +125,8 @@ class Head:
     kind: HeadKind
     classes: int = 0
     """Labels of a classifier; 0 for `mlm`."""
+    everywhere: bool = True
+    """The layer below it is computed at all positions, also at those that the head does not read."""
 
     @property
     def per_sample(self) -> bool:
@@ -158,6 +160,16 @@ class LocalShape:
     train_adapters: bool = False
 
     @property
+    def narrows(self) -> bool:
+        """Behind its attention the top layer is computed only where the head reads it: nobody else looks at it.
+
+        Of a head that reads one token a sample, so are its queries.
+        """
+        some = not self.head.everywhere and self.head.kind in ("mlm", "pooler", "linear")
+        alone = self.distillation is None and not self.exits and self.architecture.decoder is None
+        return some and alone and self.depth > 0
+
+    @property
     def split(self) -> bool:
         """The client's side of a split model: embeddings and head are trained here, all layers elsewhere."""
         return self.depth == 0 and self.train_embeddings
@@ -176,6 +188,8 @@ class LocalShape:
         local = architecture.narrow(plan.width.rate)
         if architecture.decoder is not None:
             local = local.local(plan.layers.slots())
+        if plan.split is not None:  # the server sends back what all positions have become
+            head = replace(head, everywhere=True)
         return cls(
             local,
             head,

@@ -62,9 +62,10 @@ class _SelfAttention(nn.Module):
         self.value = nn.Linear(a.hidden, a.hidden)
         self.dropout = nn.Dropout(a.dropout)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None, rows: Tensor | None) -> Tensor:
         dropout = self.dropout.p if self.training else 0.0
-        return attend(self.query(states), self.key(states), self.value(states), mask, self.width, dropout)
+        query = self.query(asking(states, rows))
+        return answered(attend(query, self.key(states), self.value(states), mask, self.width, dropout), rows)
 
 
 class _Output(nn.Module):
@@ -86,8 +87,8 @@ class _Attention(nn.Module):
         self.self = _SelfAttention(a)
         self.output = _Output(a, a.hidden)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        return self.output(self.self(states, mask), states)  # type: ignore[no-any-return]
+    def forward(self, states: Tensor, mask: Tensor | None, rows: Tensor | None) -> Tensor:
+        return self.output(self.self(states, mask, rows), picked(states, rows))  # type: ignore[no-any-return]
 
 
 class _Intermediate(nn.Module):
@@ -109,9 +110,13 @@ class BertLayer(nn.Module):
         self.intermediate = _Intermediate(a)
         self.output = _Output(a, a.feed_forward)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, L, hidden] -> [B, L, hidden]; `mask` [B, 1, L, L], or None where every token is real."""
-        attended = self.attention(states, mask)
+    def forward(self, states: Tensor, mask: Tensor | None, rows: Tensor | None = None) -> Tensor:
+        """[B, L, hidden] -> [B, L, hidden]; where only some `rows` of all B * L are wanted, [P, hidden] of these.
+
+        `mask` [B, 1, L, L], or None where every token is real. `rows` is [P], or [B, n] with as many of each sample, as
+        many queries are then made.
+        """
+        attended = self.attention(states, mask, rows)
         return self.output(self.intermediate(attended), attended)  # type: ignore[no-any-return]
 
 
@@ -125,10 +130,11 @@ class _DistilAttention(nn.Module):
         self.out_lin = nn.Linear(a.hidden, a.hidden)
         self.dropout = nn.Dropout(a.dropout)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
+    def forward(self, states: Tensor, mask: Tensor | None, rows: Tensor | None) -> Tensor:
         dropout = self.dropout.p if self.training else 0.0
-        attended = attend(self.q_lin(states), self.k_lin(states), self.v_lin(states), mask, self.width, dropout)
-        return self.out_lin(attended)  # type: ignore[no-any-return]
+        query = self.q_lin(asking(states, rows))
+        attended = attend(query, self.k_lin(states), self.v_lin(states), mask, self.width, dropout)
+        return self.out_lin(answered(attended, rows))  # type: ignore[no-any-return]
 
 
 class _FeedForward(nn.Module):
@@ -153,17 +159,36 @@ class DistilBertLayer(nn.Module):
         self.ffn = _FeedForward(a)
         self.output_layer_norm = nn.LayerNorm(a.hidden, eps=1e-12)
 
-    def forward(self, states: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, L, hidden] -> [B, L, hidden]; `mask` [B, 1, L, L], or None where every token is real."""
-        attended = self.sa_layer_norm(self.attention(states, mask) + states)
+    def forward(self, states: Tensor, mask: Tensor | None, rows: Tensor | None = None) -> Tensor:
+        """As that of `BertLayer`."""
+        attended = self.sa_layer_norm(self.attention(states, mask, rows) + picked(states, rows))
         return self.output_layer_norm(self.ffn(attended) + attended)  # type: ignore[no-any-return]
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, width: int, dropout: float) -> Tensor:
-    """Scaled dot-product attention in heads of `width`, as many as there are: [B, L, heads * width] in and out."""
+    """Scaled dot-product attention in heads of `width`, as many as there are: [B, L, heads * width] in and out.
+
+    There may be fewer queries; to all of a sample's queries the mask says the same.
+    """
+    mask = mask if mask is None else mask[:, :, : query.shape[1]]
     q, k, v = (states.view(*states.shape[:2], -1, width).transpose(1, 2) for states in (query, key, value))
     mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=width**-0.5)
     return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
+
+
+def asking(states: Tensor, rows: Tensor | None) -> Tensor:
+    """States that queries are made of, [B, n, hidden]: all of them, but where `rows` has as many of each sample."""
+    return states if rows is None or rows.dim() == 1 else picked(states, rows).view(*rows.shape, -1)
+
+
+def answered(mixed: Tensor, rows: Tensor | None) -> Tensor:
+    """Of what the queries have found, what is wanted: where they were made for it, all of it."""
+    return picked(mixed, rows) if rows is None or rows.dim() == 1 else mixed.flatten(0, 1)
+
+
+def picked(states: Tensor, rows: Tensor | None) -> Tensor:
+    """What is at some of all B * L rows, [P, width]; without any named, the states as they are."""
+    return states if rows is None else states.flatten(0, 1).index_select(0, rows.flatten())
 
 
 def activation(a: Architecture) -> nn.Module:

@@ -13,6 +13,7 @@ from torch.nn import functional
 from fedsim.model.adapters import adapter_layouts, paths
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.bart import original, shifted
+from fedsim.model.embedding import use_direct_gradients
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
 from fedsim.model.linear import plain_float32, use_onednn
@@ -135,6 +136,7 @@ class LocalModel:
             raise ValueError(f"parameters without a place in a layout: {', '.join(left)}")
         fill_buffers(self.module, self.device)
         use_onednn(self.module)
+        use_direct_gradients(self.module)
         self.embeddings, self.layers, self.head, self.exits = embeddings, layers, head, exits
         if shape.scale != 1.0:
             for module in (*self.head_mixers, *self.unit_mixers):
@@ -226,9 +228,19 @@ class LocalModel:
             states = module(states, None, memory, mask)
         return states
 
+    def asked(self, batch: Batch) -> Tensor:
+        """The last hidden states that the head answers from, one row for each entry of `batch.targets`."""
+        rows = self._rows(batch) if self.shape.narrows else None
+        if rows is None:
+            return self._asked(self.hidden(batch), batch)
+        states, mask = self.embedded(batch), self.mask(batch)
+        for module in self.layers[:-1]:
+            states = module(states, mask)
+        return self.layers[-1](states, mask, rows)  # type: ignore[no-any-return]
+
     def logits(self, batch: Batch) -> Tensor:
         """[P, vocabulary], [B * L, classes] or [B, classes]: one row for each entry of `batch.targets`."""
-        return self.answers(self.hidden(batch), batch)
+        return self._answer(self.asked(batch), self.head)
 
     def exit_logits(self, batch: Batch) -> list[Tensor]:
         """Logits of every head, bottom first; the last is that on top."""
@@ -242,10 +254,10 @@ class LocalModel:
 
     def answers(self, states: Tensor, batch: Batch, head: nn.Module | None = None) -> Tensor:
         """The logits of a head, of that on top where none is named, from the hidden states below it."""
-        head, states = head or self.head, self._asked(states, batch)
-        if self.shape.head.kind == "mlm":
-            return head(states, self._words)  # type: ignore[no-any-return]
-        return head(states)  # type: ignore[no-any-return]
+        return self._answer(self._asked(states, batch), head or self.head)
+
+    def _answer(self, asked: Tensor, head: nn.Module) -> Tensor:
+        return head(asked, self._words) if self.shape.head.kind == "mlm" else head(asked)  # type: ignore[no-any-return]
 
     def _asked(self, states: Tensor, batch: Batch) -> Tensor:
         """The states that a head answers from: one row for each of its answers."""
@@ -256,21 +268,31 @@ class LocalModel:
         states = states.flatten(0, 1)
         return states if batch.positions is None else states[batch.positions]
 
+    def _rows(self, batch: Batch) -> Tensor | None:
+        """Which of all B * L states these are, [P], or [B, 1] for one answer a sample; None: all."""
+        if not self.shape.head.per_sample:
+            return batch.positions
+        samples, tokens = batch.ids.shape
+        return torch.arange(0, samples * tokens, tokens, device=batch.ids.device)[:, None]
+
     @property
     def _words(self) -> Tensor:
         return self.embeddings.word_embeddings.weight  # type: ignore[union-attr, return-value]
 
     def answers_loss(self, states: Tensor, batch: Batch) -> Tensor:
         """Mean cross-entropy of the answers of the head on top, from the hidden states below it."""
-        if self.shape.head.kind == "mlm" and plain_float32(states):
-            transformed = self.head.transform(self._asked(states, batch))  # type: ignore[operator]
-            return tied_loss(transformed, self._words, self.head.bias, batch.targets)  # type: ignore[arg-type]
-        return functional.cross_entropy(self.answers(states, batch).float(), batch.targets)
+        return self._answer_loss(self._asked(states, batch), batch.targets)
+
+    def _answer_loss(self, asked: Tensor, targets: Tensor) -> Tensor:
+        if self.shape.head.kind == "mlm" and plain_float32(asked):
+            transformed = self.head.transform(asked)  # type: ignore[operator]
+            return tied_loss(transformed, self._words, self.head.bias, targets)  # type: ignore[arg-type]
+        return functional.cross_entropy(self._answer(asked, self.head).float(), targets)
 
     def loss(self, batch: Batch) -> Tensor:
         """Mean cross-entropy over what is predicted; of several heads the sum, and what they learn from each other."""
         if not self.shape.exits:
-            return self.answers_loss(self.hidden(batch), batch)
+            return self._answer_loss(self.asked(batch), batch.targets)
         logits = [own.float() for own in self.exit_logits(batch)]
         loss = torch.stack([functional.cross_entropy(own, batch.targets) for own in logits]).sum()
         return loss + self.shape.mutual * mutual_divergence(logits, batch.targets) if self.shape.mutual else loss

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from fedsim.model.architecture import LocalShape
+from fedsim.model.embedding import lookup
 from fedsim.model.layout import Layout
 from fedsim.model.linear import Linear
 from fedsim.model.local import Batch, LocalModel, source
@@ -31,23 +32,6 @@ class Norm(nn.LayerNorm):
         clients, width = self.weight.shape
         rows = functional.layer_norm(x, (width,), eps=self.eps).view(clients, -1, width)
         return torch.addcmul(self.bias[:, None], rows, self.weight[:, None]).view(x.shape)
-
-
-class _Lookup(torch.autograd.Function):
-    """Rows of each client's own table; the gradient goes where it belongs, not through a table of zeros."""
-
-    @staticmethod
-    def forward(ctx: Any, ids: Tensor, table: Tensor) -> Tensor:
-        clients, rows, width = table.shape
-        ctx.table = table
-        ctx.ids = (ids.view(clients, -1) + rows * torch.arange(clients, device=ids.device)[:, None]).view(-1)
-        return functional.embedding(ctx.ids.view(ids.shape), table.view(-1, width))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[None, None]:
-        width = grad.shape[-1]
-        ctx.table.grad.view(-1, width).index_add_(0, ctx.ids, grad.reshape(-1, width))
-        return None, None
 
 
 class StackedModel(LocalModel):
@@ -106,9 +90,8 @@ class StackedModel(LocalModel):
         places = own.position_embeddings.weight[:, :tokens]
         if hasattr(own, "token_type_embeddings"):
             places = places + own.token_type_embeddings.weight[:, :1]
-        words: Tensor = _Lookup.apply(  # type: ignore[no-untyped-call]
-            batch.ids.view(self.clients, -1, tokens), own.word_embeddings.weight
-        )
+        table = own.word_embeddings
+        words = lookup(batch.ids.view(self.clients, -1, tokens), table.weight, table.padding_idx)
         states: Tensor = own.dropout(own.LayerNorm((words + places[:, None]).view(samples, tokens, -1)))
         return states
 

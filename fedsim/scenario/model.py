@@ -34,6 +34,9 @@ class Model(Config):
     mlm_positions: Literal["masked", "all"] = "masked"
     """Where the vocabulary logits are computed: at masked positions only (for encoders the same loss and gradients) or
     at all; with `all` a decoder learns to write the whole text."""
+    last_layer: Literal["needed", "all"] = "needed"
+    """Where the last layer of an encoder is computed behind its attention: at positions that the head reads only (the
+    same loss and gradients) or at all. Students beside a teacher, models with several heads and split ones need all."""
     classifier: Literal["pooler", "linear", "mean"] = "pooler"
     """Sequence classification: the family's own head with its pooling layer, or a linear layer on [CLS] (`bart`: on the
     last token) or the mean."""

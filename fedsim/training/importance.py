@@ -34,7 +34,7 @@ def head_importance(model: LocalModel, batches: Iterable[Batch], *, autocast: bo
             if not predicted:
                 continue
             with context:
-                logits = model.logits(batch)
+                logits = model.answers(model.hidden(batch), batch)  # a gate is a sample's: at all of its positions
             loss = functional.cross_entropy(logits.float(), batch.targets, reduction="sum")
             for total, gradient in zip(totals, torch.autograd.grad(loss, opened), strict=True):
                 total += gradient.abs().to("cpu", torch.float64).sum(0)

@@ -37,7 +37,7 @@ def stored() -> dict[str, Any]:
         "rounds": 8,
         "runs": 3,
         "systems": {
-            name: {"label": label, "family": "bare" if name.startswith("torch") else "fedsim", "masked": False}
+            name: {"label": label, "family": "bare" if name.startswith("torch") else "fedsim", "less": False}
             for name, label in labels.items()
         },
         "missing": ["pfl"],
@@ -64,7 +64,7 @@ def test_the_reference_alone_is_nothing_to_compare_with() -> None:
 def test_a_peer_counts_in_its_fastest_way() -> None:
     content = stored()
     for name, speed in (("pfl-1", 5.0), ("pfl-2", 9.0)):
-        content["systems"][name] = {"label": name, "family": "peer", "masked": False}
+        content["systems"][name] = {"label": name, "family": "peer", "less": False}
         content["timings"] += [timing(name, turn, speed + turn, 8.0) for turn in range(3)]
     assert summary.fastest(content, "pfl") == "pfl-2"
     assert summary.fastest(content, "flower") is None
@@ -75,7 +75,7 @@ def test_a_peer_counts_in_its_fastest_way() -> None:
 
 def test_the_page_has_medians_and_ratios_within_a_turn() -> None:
     content = stored()
-    content["systems"]["flower"] = {"label": "Flower", "family": "peer", "masked": False}
+    content["systems"]["flower"] = {"label": "Flower", "family": "peer", "less": False}
     content["timings"] += [timing("flower", turn, speed, 16.0) for turn, speed in enumerate((6.0, 11.0, 5.0))]
     page = report.markdown([content])
     assert "| bare | 3 | 20.0 | 10.0 to 40.0 | 1.00 | 4.0 | - | 2e-05 |" in page

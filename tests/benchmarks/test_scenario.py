@@ -11,7 +11,9 @@ from fedsim.simulation import Request, simulate
 from .works import ROUNDS, SMALL, first, trained
 
 
-@pytest.mark.parametrize(("name", "positions"), [("mlm", "all"), ("mlm", "masked"), ("classify", "all")])
+@pytest.mark.parametrize(
+    ("name", "positions"), [(work, way) for work in ("mlm", "classify") for way in ("all", "needed")]
+)
 def test_fedsim_reaches_the_reference(
     name: str, positions: scenario.Positions, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import run, systems
 from benchmarks.systems import REFERENCE
-from benchmarks.workload import CLASSIFY, MLM, WORKLOADS
+from benchmarks.workload import MLM, WORKLOADS
 
 
 def test_peers_are_found_by_option_then_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,10 +32,10 @@ def test_choosing_keeps_what_the_rest_is_compared_to(tmp_path: Path) -> None:
 
 def test_other_shapes_have_what_a_comparison_needs(tmp_path: Path) -> None:
     work = WORKLOADS["mlm-wide"]
-    files = {"all": tmp_path / "a.yaml", "masked": tmp_path / "b.yaml"}
+    files = {"all": tmp_path / "a.yaml", "needed": tmp_path / "b.yaml"}
     everything = [*systems.bare(work, 2), *systems.simulator(files)]  # type: ignore[arg-type]
     names = [system.name for system in systems.choose(work, everything, [])]
-    assert names == [REFERENCE, "torch-2-kept", "torch-2-vmap", "fedsim-ray-2-all", "fedsim-ray-2-masked"]
+    assert names == [REFERENCE, "torch-2-kept", "torch-2-vmap", "fedsim-ray-2-all", "fedsim-ray-2-needed"]
 
 
 def test_the_reference_is_the_first_that_is_run() -> None:
@@ -45,9 +45,12 @@ def test_the_reference_is_the_first_that_is_run() -> None:
         assert ("torch-2-masked" in names) == (work.task == "mlm")
 
 
-def test_masked_positions_are_for_masked_language_modelling_alone() -> None:
-    assert systems.positions(MLM) == ("all", "masked")
-    assert systems.positions(CLASSIFY) == ("all",)
+def test_what_does_less_than_others_says_so(tmp_path: Path) -> None:
+    found = systems.simulator({"all": tmp_path / "a.yaml", "needed": tmp_path / "b.yaml"})
+    assert {system.name: system.less for system in found if "ray-2" in system.name} == {
+        "fedsim-ray-2-all": False,
+        "fedsim-ray-2-needed": True,
+    }
 
 
 def test_a_system_that_is_not_there_is_refused(

@@ -67,6 +67,10 @@ METHODS: dict[str, dict[str, Any]] = {
 SPLIT = [name for name in METHODS if METHODS[name].get("kind") == "fedbert"]
 
 
+EVERYWHERE = {"model__last_layer": "all"}
+"""As the server of a split model computes, who is not told what the client will read."""
+
+
 class Spy(Wrapped):
     """Keeps what clients report and the tasks that they were given."""
 
@@ -118,7 +122,7 @@ def do(raw: dict[str, Any], world: Path, out: Path) -> Ended:
 def ended(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Ended:
     """Every kind of body, and what it is compared with; no dropout, whose numbers follow the order of clients."""
     out = tmp_path_factory.mktemp("fedbert") / "run"
-    return do(small(METHODS, model__dropout=0.0, **WAITING), world, out)
+    return do(small(METHODS, model__dropout=0.0, **EVERYWHERE, **WAITING), world, out)
 
 
 def test_averaged_replicas_are_federated_averaging(ended: Ended) -> None:
@@ -148,7 +152,7 @@ def test_with_one_client_every_body_is_federated_averaging(state: str, world: Pa
     """Also with dropout, where the client's draws are its own; in lockstep they are drawn for every step."""
     methods = {body: {"kind": "fedbert", "server_body": body, "optimizer_state": state} for body in BODIES}
     alone = {**WAITING, "phases__further_pretrain__participation": {"clients_per_round": 1, "cohorts": [[6]] * 3}}
-    raw = small({"fedavg": {"optimizer_state": state}, **methods}, **{**alone, "phases__finetune": None})
+    raw = small({"fedavg": {"optimizer_state": state}, **methods}, **{**alone, **EVERYWHERE, "phases__finetune": None})
     found = runs.run(raw, world, tmp_path / "dropout", methods=["fedavg", *BODIES[:3]])
     wanted = last(tmp_path / "dropout", "fedavg")
     for body in BODIES[:3]:
@@ -314,7 +318,7 @@ def test_in_lockstep_the_slowest_never_waits_and_nobody_is_quicker_than_alone(en
 
 def test_a_price_is_the_same_trace_without_training(ended: Ended, world: Path, tmp_path: Path) -> None:
     assert ended.run is not None
-    runs.run(small(METHODS, model__dropout=0.0, **WAITING), world, tmp_path / "price", engine=None)
+    runs.run(small(METHODS, model__dropout=0.0, **EVERYWHERE, **WAITING), world, tmp_path / "price", engine=None)
     price = fedsim.read_run(tmp_path / "price")
     for table in ("trips", "rounds", "stages"):
         found, wanted = getattr(price, table), getattr(ended.run, table)

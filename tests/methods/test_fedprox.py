@@ -96,6 +96,7 @@ def slow(folder: Path, deadline_s: float, **methods: dict[str, Any]) -> dict[str
     raw["fleet"]["source"] = devices | {"speed_sigma": 0.0, "bandwidth_sigma": 0.0}
     raw["phases"]["further_pretrain"]["participation"]["deadline_s"] = deadline_s
     raw["phases"]["evaluate"] = None
+    raw["model"]["last_layer"] = "all"  # otherwise time follows how many tokens are hidden, too
     return raw | {"methods": methods}
 
 

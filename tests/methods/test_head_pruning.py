@@ -177,7 +177,7 @@ def counted(task: TrainBlock) -> tuple[int, int]:
             if task.measured:
                 with gates(model) as opened:
                     with FlopCounterMode(display=False) as up:
-                        loss = model.loss(batch)
+                        loss = model.answers_loss(model.hidden(batch), batch)
                     with FlopCounterMode(display=False) as down:
                         torch.autograd.grad(loss, opened)
                 found += up.get_total_flops(), down.get_total_flops()

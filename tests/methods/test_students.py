@@ -254,7 +254,8 @@ def test_a_lesson_costs_what_its_batches_cost(ended: tuple[Run, Run], world: Pat
             tokens, squares = tokens + 4 * width, squares + 4 * width**2
             # soft labels at every token; one answer a sample
             positions += int(lengths.sum()) if row.phase == "pretrain" else 4
-        head = MLM if row.phase == "pretrain" else TOPICS
+        # who looks into a student looks at all positions
+        head = replace(MLM if row.phase == "pretrain" else TOPICS, everywhere=row.lesson != "teacher")
         own = flops(
             LocalShape.of(
                 teacher if row.lesson == "teacher" else students["light"],

@@ -79,6 +79,7 @@ def priced(participation: Mapping[str, Any], rounds: int = 20, **changes: Any) -
             "heads": 2,
             "feed_forward": 32,
             "max_positions": 16,
+            "last_layer": "all",
         },
         "fleet": {"clients": 8, "source": {"kind": "file", "path": "fleet.csv"}},
         "phases": {"further_pretrain": {"rounds": rounds, "participation": dict(participation)}, "evaluate": None},
