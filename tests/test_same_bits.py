@@ -191,7 +191,8 @@ def test_a_host_killed_in_the_middle_of_a_round(unbroken: Hashes, world: Path, t
     events = fedsim.read_run(tmp_path / "run").events
     deaths = events[events.kind == "host_died"]
     assert set(zip(deaths.method, deaths["round"], strict=True)) == {("everything", 0), ("light", 3)}
-    assert deaths.text.str.match(r"host [12] died on task \d \(clients \d(, \d)*; \w+, stage 0, round \d\), attempt 1: ").all()
+    wanted = r"host [12] died on task \d \(clients \d(, \d)*; \w+, stage 0, round \d\), attempt 1: "
+    assert deaths.text.str.match(wanted).all()
 
 
 def kills(raw: Mapping[str, Any], world: Path, folder: Path, seed: int, *mode: str) -> tuple[Hashes, list[str]]:
