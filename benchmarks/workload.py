@@ -97,7 +97,7 @@ def _cohort(work: Workload) -> Workload:
 
 MLM = Workload(
     name="mlm", task="mlm", seed=3, clients=100, cohort_clients=10, samples=8, batch_samples=4, tokens=64,
-    vocabulary=8000, hidden=128, heads=2, feed_forward=512, rounds=24,
+    vocabulary=8000, hidden=128, heads=2, feed_forward=512, rounds=32,
 )  # fmt: skip
 """Bound by computing: nearly all of its time goes into matrix products, most of them in the head."""
 CLASSIFY = Workload(
