@@ -1,9 +1,10 @@
 """How a run scales: time a round over the cohort's size, the driver's own work, the object store over many rounds.
 
     python -m benchmarks.scaling
-    python -m benchmarks.scaling --cohorts 20 200 --rounds 4 --long 50
+    python -m benchmarks.scaling --model tiny --cohorts 20 200 --rounds 4 --long 50
 
-A very small BERT is trained by FedAvg on Ray, with as many clients a round as is asked for. Prints a table and writes
+FedAvg on Ray, with as many clients a round as is asked for. The model `mlm` is that of the benchmark's work `mlm`;
+`tiny` takes a millisecond a client, so that what a round itself costs is seen. Prints a table and writes
 benchmarks/results/scaling.json. Times are real seconds between rounds, and processor seconds of driver and hosts, which
 a busy machine changes less.
 """
@@ -26,8 +27,21 @@ import pyarrow.parquet as pq
 from benchmarks import machine
 
 COHORTS = (20, 63, 200, 632, 2000)
-SAMPLES, TOKENS, VOCABULARY = 4, 16, 200
 RESULTS = Path(__file__).resolve().parent / "results" / "scaling.json"
+
+
+@dataclass(frozen=True)
+class Size:
+    """A model of two layers, and what each client trains it on, in batches of four samples."""
+
+    hidden: int
+    feed_forward: int
+    vocabulary: int
+    samples: int
+    tokens: int
+
+
+SIZES = {"mlm": Size(128, 512, 8000, samples=8, tokens=64), "tiny": Size(32, 64, 200, samples=4, tokens=16)}
 
 
 @dataclass(frozen=True)
@@ -74,34 +88,41 @@ def _stored_bytes() -> int:
     return int(internal_api.get_memory_info_reply(state).store_stats.object_store_bytes_used)  # type: ignore[no-untyped-call]
 
 
-def scenario(folder: Path, clients: int, cohort: int, rounds: int) -> Path:
+def scenario(folder: Path, size: Size, clients: int, cohort: int, rounds: int) -> Path:
     """Data of so many clients, and a scenario beside it."""
     import yaml
 
     draw = np.random.default_rng(1)
-    ids = draw.integers(5, VOCABULARY, (clients * SAMPLES, TOKENS))
+    ids = draw.integers(5, size.vocabulary, (clients * size.samples, size.tokens))
     targets = np.where(draw.random(ids.shape) < 0.15, ids, -100)
     targets[:, 0] = ids[:, 0]
-    names = np.repeat([f"c{i:05d}" for i in range(clients)], SAMPLES)
+    names = np.repeat([f"c{i:05d}" for i in range(clients)], size.samples)
     for name, rows in (("train", slice(None)), ("test", slice(1))):
-        columns = {"client": names[rows].tolist(), "input_ids": ids[rows].tolist(), "labels": targets[rows].tolist()}
+        columns = {"client": names[rows], "input_ids": list(ids[rows]), "labels": list(targets[rows])}
         pq.write_table(pa.table(columns), folder / f"{name}.parquet")
     participation = {"clients_per_round": cohort}
     content: dict[str, Any] = {
         "name": f"scaling-{cohort}",
         "data": {
             "corpus": {"kind": "files", "train": ["train.parquet"], "test": ["test.parquet"], "tokenised": True},
-            "partition": {"kind": "natural", "min_samples": SAMPLES},
-            "max_tokens": TOKENS,
+            "partition": {"kind": "natural", "min_samples": size.samples},
+            "max_tokens": size.tokens,
         },
-        "model": {"vocabulary": VOCABULARY, "hidden": 32, "layers": 2, "heads": 2, "feed_forward": 64}
-        | {"max_positions": TOKENS},
+        "model": {
+            "vocabulary": size.vocabulary,
+            "hidden": size.hidden,
+            "layers": 2,
+            "heads": 2,
+            "feed_forward": size.feed_forward,
+            "max_positions": size.tokens,
+            "dropout": 0.0,
+        },
         "fleet": {"clients": clients},
         "phases": {
             "further_pretrain": {
                 "rounds": rounds,
                 "participation": participation,
-                "local": {"batch_samples": SAMPLES, "optimizer": {"kind": "sgd", "learning_rate": 0.1}},
+                "local": {"batch_samples": 4, "optimizer": {"kind": "sgd", "learning_rate": 0.1}},
             },
             "evaluate": None,
         },
@@ -113,7 +134,7 @@ def scenario(folder: Path, clients: int, cohort: int, rounds: int) -> Path:
     return file
 
 
-def measure(clients: int, cohort: int, rounds: int, hosts: int) -> Scaled:
+def measure(size: Size, clients: int, cohort: int, rounds: int, hosts: int) -> Scaled:
     """Train so many rounds on Ray hosts that are started for it."""
     from fedsim.engine.ray_pool import RayEngine
     from fedsim.observe.observer import RoundReport, Silent
@@ -122,7 +143,7 @@ def measure(clients: int, cohort: int, rounds: int, hosts: int) -> Scaled:
 
     with tempfile.TemporaryDirectory(prefix="fedsim-scaling-") as temporary:
         folder = Path(temporary)
-        loaded = load(scenario(folder, clients, cohort, rounds))
+        loaded = load(scenario(folder, size, clients, cohort, rounds))
         engine = RayEngine(hosts, dashboard=False)
         watch, busy = Watch(engine.processes()), list[float]()
 
@@ -166,6 +187,7 @@ def table(found: list[Scaled]) -> str:
 def main() -> None:
     """Measure, print, write down."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", choices=SIZES, default="mlm", help="which (default: mlm)")
     parser.add_argument("--cohorts", type=int, nargs="+", default=COHORTS, metavar="N", help="clients a round")
     parser.add_argument("--rounds", type=int, default=6, help="rounds of each, at least 3 (default: 6)")
     parser.add_argument("--long", type=int, default=200, help="rounds with the smallest cohort once more; 0: none")
@@ -179,11 +201,16 @@ def main() -> None:
     runs += [(min(options.cohorts), options.long)] if options.long >= 3 else []
     found = []
     for cohort, rounds in runs:
-        found.append(measure(options.clients, cohort, rounds, options.hosts))
+        found.append(measure(SIZES[options.model], options.clients, cohort, rounds, options.hosts))
         print(f"{cohort:,} clients, {rounds} rounds: {found[-1].round_s:.3f} s a round", file=sys.stderr, flush=True)
     print(table(found))
     if options.keep:
-        content = {"machine": machine.describe(), "hosts": options.hosts, "runs": [asdict(one) for one in found]}
+        content = {
+            "machine": machine.describe(),
+            "model": options.model,
+            "hosts": options.hosts,
+            "runs": [asdict(one) for one in found],
+        }
         RESULTS.parent.mkdir(exist_ok=True)
         RESULTS.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 

@@ -92,7 +92,7 @@ def train(
         "samples": hashlib.sha256(samples.tobytes()).hexdigest(),
         "seed": world.scenario.seed,
         "start": _digest(given),
-        "engine": [world.scenario.engine.device, world.scenario.engine.precision],
+        "engine": [world.scenario.engine.device, world.scenario.engine.precision, world.scenario.engine.threads],
         "torch": version("torch"),
     }
     name = hashlib.sha256(json.dumps(recipe, sort_keys=True).encode()).hexdigest()[:24]

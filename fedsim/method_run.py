@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 
 from fedsim.account import Account
-from fedsim.clock.trips import OUTCOMES, Outcome, Trips
+from fedsim.clock.trips import Outcome, Trips
 from fedsim.cohorts import Cohorts
 from fedsim.data.work import IntArray
 from fedsim.dispatch import Dispatch
@@ -16,7 +16,7 @@ from fedsim.evaluation import Evaluator
 from fedsim.interrupt import uninterrupted
 from fedsim.methods.base import Federated, Pruning
 from fedsim.model.layout import Groups
-from fedsim.observe.observer import Observer, RoundReport, RoundStart
+from fedsim.observe.observer import Observer
 from fedsim.personal import Disks
 from fedsim.phases import Goal, Prepared
 from fedsim.plan import HEAD, exit_head
@@ -35,6 +35,7 @@ from fedsim.server.tiers import Tiers
 from fedsim.start import initial_head
 from fedsim.store.checkpoint import Spacing
 from fedsim.teaching import Teaching
+from fedsim.telling import Teller
 
 Quality = tuple[dict[str, float], int]
 """Metrics, and the number of samples that they were measured on."""
@@ -66,7 +67,7 @@ class MethodRun:
         method = prepared.method
         self.server = method.server if isinstance(method, Federated) else Server()
         self._spacing = Spacing()
-        self._told = account.totals
+        self.teller = Teller(observer, self.name, self.rounds, self.engine, account)
 
     @property
     def rounds(self) -> int:
@@ -112,18 +113,7 @@ class MethodRun:
         opened_s = lessons[-1]["end_s"] if lessons else state.now_s
         policy = self._policy(turn)
         cohort, trips, flights, tier = policy.play(turn, begun, state, opened_s)
-        self.observer.begin(
-            RoundStart(
-                method=self.name,
-                phase=turn.phase.name,
-                stage=turn.stage.label,
-                round=turn.round,
-                rounds=self.rounds,
-                cohort=len(cohort),
-                phase_first=turn.phase.first_round,
-                phase_rounds=turn.phase.config.rounds,
-            )
-        )
+        self.teller.begin(turn, cohort)
         arrived = np.flatnonzero(trips.outcome == Outcome.completed.code)
         models = {**state.older, turn.round: begun}
         trained = self.dispatch.train(turn, cohort, arrived, models, server, state.kept, policy)
@@ -160,7 +150,7 @@ class MethodRun:
             seconds, busy_s = time.perf_counter() - started, self._busy()
             self._close(turn, seconds, busy_s)
         self._check_empty(turn, trips)
-        self._report(turn, cohort, trips, loss, bool(tested), seconds, busy_s)
+        self.teller.end(turn, cohort, trips, state, loss, state.quality if tested else {}, seconds, busy_s)
 
     def _policy(self, turn: Turn) -> Policy:
         """When the server takes in updates, in the phase that this round belongs to."""
@@ -285,38 +275,6 @@ class MethodRun:
             with self._spacing:
                 self.account.checkpoint(self.state)
 
-    def _report(
-        self, turn: Turn, cohort: Cohort, trips: Trips, loss: float | None, tested: bool, seconds: float, busy_s: float
-    ) -> None:
-        totals, state, engine = self.account.totals, self.state, self.engine
-        outcomes = _counts(cohort, trips)
-        self.observer.round(
-            RoundReport(
-                method=self.name,
-                phase=turn.phase.name,
-                stage=turn.stage.label,
-                round=state.round,
-                rounds=self.rounds,
-                cohort=len(cohort),
-                completed=sum(n for (_, outcome), n in outcomes.items() if outcome == Outcome.completed.value),
-                simulated_s=state.now_s,
-                upload_bytes=totals.upload_bytes,
-                download_bytes=totals.download_bytes,
-                loss=loss,
-                quality=dict(state.quality) if tested else {},
-                stage_index=turn.stage_index,
-                totals=totals,
-                spent=totals - self._told,
-                outcomes=outcomes,
-                round_s=trips.closed_s - trips.opened_s,
-                seconds=seconds,
-                hosts=0 if engine is None else engine.hosts,
-                busy_s=busy_s,
-                published_bytes=0 if engine is None else engine.published_bytes,
-            )
-        )
-        self._told = totals
-
     def _due(self, turn: Turn) -> bool:
         every = turn.phase.config.evaluate_every_rounds
         last = turn.round == turn.phase.last_round
@@ -338,14 +296,6 @@ class MethodRun:
         for metrics, samples in tested:
             self.state.quality |= {f"{goal.name}/{metric}": value for metric, value in metrics.items()}
             self.account.evaluation(goal.name, round_, self.state.now_s, metrics, samples)
-
-
-def _counts(cohort: Cohort, trips: Trips) -> dict[tuple[str, str], int]:
-    """How many trips had which outcome on which class of device."""
-    codes, counts = np.unique(cohort.devices.device * len(OUTCOMES) + trips.outcome, return_counts=True)
-    pairs = (divmod(code, len(OUTCOMES)) for code in codes.tolist())
-    names = ((cohort.devices.devices[device], OUTCOMES[outcome].value) for device, outcome in pairs)
-    return dict(zip(names, counts.tolist(), strict=True))
 
 
 def _left(kept: np.typing.NDArray[np.int32], stateful: IntArray, round_: int) -> np.typing.NDArray[np.int32]:

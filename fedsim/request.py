@@ -89,7 +89,7 @@ def starter(config: Config, request: Request, observer: Observer) -> Callable[[]
         with observer.task("loading torch", None):
             from fedsim.engine.inline import InlineEngine
 
-            return InlineEngine(config.device, config.precision)
+            return InlineEngine(config.device, config.precision, config.threads)
 
     def start_ray() -> Engine:
         from fedsim.engine.ray_pool import RayEngine
@@ -106,6 +106,7 @@ def starter(config: Config, request: Request, observer: Observer) -> Callable[[]
             config.dashboard,
             request.folder / RAY_LOG,
             (request.folder, cache_folder()),
+            config.threads,
         )
         observer.note(_about(pool.hosts, pool.dashboard))
         return pool

@@ -108,6 +108,15 @@ def test_token_classification(world: Path, tmp_path: Path, pools: Pools) -> None
     assert 0 <= here["methods"]["fedavg"]["quality"]["finetune/span_f1"] <= 1
 
 
+@pytest.mark.slow
+def test_hosts_of_two_threads(world: Path, tmp_path: Path, ray_cluster: None) -> None:
+    raw = small({"fedavg": METHODS["fedavg"]}, engine__threads=2)
+    here = hashes(runs.run(raw, world, tmp_path / "here", lambda: InlineEngine(threads=2)))
+    with RayEngine(1, threads=2) as pool:
+        there = runs.run(raw, world, tmp_path / "there", lambda: Lent(pool, str(tmp_path)))
+    assert hashes(there) == here
+
+
 @pytest.mark.parametrize("results", [0, slow(4), 11, slow(17), 24])
 def test_resumed_after_it_died_within_a_round(unbroken: Hashes, world: Path, tmp_path: Path, results: int) -> None:
     methods = {name: METHODS[name] for name in ("everything", "centralized")}

@@ -14,16 +14,16 @@ class InlineEngine:
 
     hosts = 1
 
-    def __init__(self, device: str = "cpu", precision: str = "float32") -> None:
+    def __init__(self, device: str = "cpu", precision: str = "float32", threads: int = 1) -> None:
         import torch
 
         from fedsim.engine.host import Host
 
         if device == "cuda" and not torch.cuda.is_available():
             raise UserError("is cuda, and torch finds no CUDA device here: use cpu", key="engine.device")
-        # results differ in the last bit with the number of threads: every host has one
+        # results differ in the last bit with the number of threads: every host has as many
         self._threads = torch.get_num_threads()
-        torch.set_num_threads(1)
+        torch.set_num_threads(threads)
         self._host = Host("this process", device, precision)
         self._groups: dict[str, dict[int, FloatArray]] = {}
 

@@ -1,28 +1,19 @@
-"""Ray host actors: about one a core, each with one torch thread, reused for every block of a run."""
+"""A pool of Ray host actors: about one a core, each with one torch thread, reused for every block of a run."""
 
-import logging
-import os
-import signal
-import socket
-import threading
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from fedsim.engine.base import kept
+from fedsim.engine.host_actor import Arrival, HostActor
 from fedsim.engine.ray_log import gather
+from fedsim.engine.ray_start import initialise
 from fedsim.engine.shared import check
-from fedsim.engine.tasks import CentralTask, EvaluateChunk, EvaluateClients, MeasureTask, Result, Task, TrainBlock
+from fedsim.engine.tasks import Result, Task, TrainBlock
 from fedsim.errors import FedsimError, UserError
-from fedsim.interrupt import Terminated
 from fedsim.model.layout import FloatArray
-
-if TYPE_CHECKING:
-    from fedsim.engine.host import Host
 
 PENDING_PER_HOST = 2
 """Tasks given to a host at a time: one to work on and one to go on with."""
@@ -30,82 +21,6 @@ PATIENCE_S = 30.0
 """Silence after which a cluster that gives no host is told of."""
 ATTEMPTS = 3
 """Times a task is tried before a dying host is taken for the task's fault."""
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """A host that is there."""
-
-    process: int
-    """Process id."""
-    import_s: float
-    """Importing torch and fedsim."""
-    import_cpu_s: float
-    """Processor time of that."""
-    at_s: float
-    """Seconds since 1970."""
-
-
-class HostActor:
-    """The actor around a host. Constructing it imports torch, so hosts warm up while the driver prepares."""
-
-    def __init__(self, number: int, hosts: int, device: str, precision: str) -> None:
-        wall, cpu = time.perf_counter(), time.process_time()
-        self._label, self._task = f"Host {number} of {hosts}", ""
-        # one thread does the tasks, so that another can unpack the next and hand over the last meanwhile
-        self._worker = ThreadPoolExecutor(1)
-        self._host = self._worker.submit(_host, self._label, device, precision).result()
-        imported = time.perf_counter() - wall, time.process_time() - cpu
-        self._arrival = Arrival(os.getpid(), *imported, time.time())
-
-    def __repr__(self) -> str:
-        """Ray reads it when the host is ready, for its dashboard, and when a task fails, for the traceback."""
-        return self._label + self._task
-
-    def run(self, task: Task, references: Mapping[str, tuple[int, Any]]) -> Result:
-        """Fetch the groups that changed, then do the task."""
-        return self._worker.submit(self._run, task, references).result()
-
-    def _run(self, task: Task, references: Mapping[str, tuple[int, Any]]) -> Result:
-        import ray
-
-        self._task = f": {describe(task)}"
-        wanted = self._host.missing(task)
-        arrays = ray.get([references[name][1] for name in wanted])
-        for name, values in zip(wanted, arrays, strict=True):
-            self._host.receive(name, references[name][0], values)
-        result = self._host.run(task)
-        self._task = ""  # not where the task fails: Ray's traceback names it
-        return result
-
-    def arrive(self) -> Arrival:
-        """Who it is, and how long it took to be there."""
-        return self._arrival
-
-
-def _host(label: str, device: str, precision: str) -> "Host":
-    import torch
-
-    torch.set_num_threads(1)
-    from fedsim.engine.host import Host
-
-    return Host(label, device, precision)
-
-
-def describe(task: Task) -> str:
-    """What a host is doing."""
-    if isinstance(task, TrainBlock):
-        clients = f"{len(task.clients)} client{'' if len(task.clients) == 1 else 's'}"
-        return f"{clients}, {task.method} stage {task.stage}, round {task.round}"
-    return _DOING.get(type(task), type(task).__name__)
-
-
-_DOING: dict[type[Task], str] = {
-    EvaluateChunk: "testing",
-    EvaluateClients: "testing clients on their own samples",
-    CentralTask: "training on the server",
-    MeasureTask: "measuring memory",
-}
 
 
 class RayEngine:
@@ -123,11 +38,12 @@ class RayEngine:
         dashboard: bool = True,
         log: Path | None = None,
         shared: Sequence[Path] = (),
+        threads: int = 1,
     ) -> None:
         """Start or join a cluster and ask it for hosts.
 
         Args:
-            hosts: how many; None: one a core, or as many as fit the GPUs.
+            hosts: how many; None: as many as there are cores for, or as fit the GPUs.
             address: a running cluster; None: start one.
             device: `cpu` or `cuda`.
             precision: `float32` or `bfloat16`.
@@ -137,6 +53,7 @@ class RayEngine:
             dashboard: start Ray's dashboard with the cluster, where one is started.
             log: where to keep what the hosts have written, once they have ended; of a cluster that is started here.
             shared: folders that all nodes of the cluster must see.
+            threads: cores of each host.
 
         Raises:
             UserError: no such cluster, it can never have so many hosts or does not share the folders, or Ray has no
@@ -147,14 +64,15 @@ class RayEngine:
         self._ray: Any = ray
         self._started_here = not ray.is_initialized()
         if self._started_here:
-            _initialise(ray, hosts, address, job or {}, dashboard)
+            initialise(ray, (hosts or 0) * threads, address, job or {}, dashboard)
         cores = int(self._ray.cluster_resources().get("CPU", 1))
         gpus = float(self._ray.cluster_resources().get("GPU", 0))
         if device == "cuda" and gpus < gpus_per_host:
             raise UserError(f"the cluster has {gpus:g} GPUs, a host asks for {gpus_per_host:g}", key="engine.device")
-        self.hosts = hosts or (int(gpus / gpus_per_host) if device == "cuda" else cores)
-        if self.hosts > cores:
-            raise UserError(f"{self.hosts} hosts asked for, the cluster has {cores} cores", key="engine.hosts")
+        self.hosts = hosts or (int(gpus / gpus_per_host) if device == "cuda" else max(1, cores // threads))
+        if self.hosts * threads > cores:
+            each = f" of {threads} threads" if threads > 1 else ""
+            raise UserError(f"{self.hosts} hosts{each} asked for, the cluster has {cores} cores", key="engine.hosts")
         actor = ray.remote(HostActor)
         # another pool of this process may be open, or be going away
         mark = uuid.uuid4().hex[:6]
@@ -162,13 +80,13 @@ class RayEngine:
         self._actors: list[Any] = [
             actor.options(
                 name=f"{run} host {i + 1} of {self.hosts} ({mark})",
-                num_cpus=1,
+                num_cpus=threads,
                 num_gpus=gpus_per_host if device == "cuda" else 0,
                 max_concurrency=PENDING_PER_HOST,
                 max_restarts=-1,
                 max_task_retries=0,
                 scheduling_strategy="SPREAD",  # over the nodes
-            ).remote(i + 1, self.hosts, device, precision)
+            ).remote(i + 1, self.hosts, device, precision, threads)
             for i in range(self.hosts)
         ]
         self.dashboard: str = ray.worker.get_dashboard_url() or ""
@@ -311,64 +229,3 @@ class RayEngine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _initialise(ray: Any, hosts: int | None, address: str | None, job: Mapping[str, str], dashboard: bool) -> None:
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    about = ray.job_config.JobConfig(metadata=dict(job))
-    options: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False, "job_config": about}
-    key = "engine.address"
-    if address is None and (address := os.environ.get("RAY_ADDRESS")):  # as it is within `ray job submit`
-        key = "$RAY_ADDRESS"
-    if address:
-        _knock(address, key)
-    else:
-        # more hosts than cores are allowed here: they take turns, and results are the same
-        options |= {"num_cpus": max(hosts or 0, os.cpu_count() or 1), "include_dashboard": dashboard}
-        # hosts are what a run waits for: they get the driver's priority, not that of the 15 steps below it
-        os.environ.setdefault("RAY_worker_niceness", "0")
-        if dashboard and (missing := _no_dashboard()):
-            fault = f"cannot be shown ({missing}): pip install 'ray[default]', or go without it"
-            raise UserError(fault, key="engine.dashboard")
-    on_sigterm = signal.getsignal(signal.SIGTERM)
-    try:
-        # without an address Ray would join a cluster of this machine that nobody has asked for
-        ray.init(address=address or "local", **options)
-    except SystemExit as stop:  # a SIGTERM that came while Ray's own handler was in place
-        raise Terminated from stop
-    except ConnectionError as error:
-        fault = f"no Ray cluster lets us in at '{address}': start one, or leave the address out"
-        if _knocks(address or ""):
-            fault += "; where it asks for a token, set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN to what it wants"
-        raise UserError(fault, key=key) from error
-    finally:
-        # Ray puts in a handler that would end the run without a checkpoint.
-        if threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, on_sigterm)
-
-
-def _knocks(address: str) -> bool:
-    """Whether it says where: `auto` and other words that Ray knows do not."""
-    return ":" in address
-
-
-def _knock(address: str, key: str) -> None:
-    """Ray itself would try for minutes to reach a cluster that is not there."""
-    if not _knocks(address):
-        return
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"nothing answers at '{address}' ({error}): start a cluster there, or leave the address out", key=key
-        ) from error
-
-
-def _no_dashboard() -> ImportError | None:
-    """Why Ray cannot show its dashboard; it would say so in several paragraphs and a traceback."""
-    try:
-        import ray.dashboard.optional_deps  # noqa: F401
-    except ImportError as error:
-        return error
-    return None

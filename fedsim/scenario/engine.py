@@ -9,12 +9,17 @@ from fedsim.scenario.base import Config, Count, Flag, Problem, Share, Text
 
 
 class Engine(Config):
-    """Where training runs. Of it `block_clients`, `stacked`, `device` and `precision` change a result, by rounding."""
+    """Where training runs.
+
+    Of it `block_clients`, `stacked`, `threads`, `device` and `precision` change a result, by rounding.
+    """
 
     kind: Literal["ray", "inline"] = "ray"
     """Ray host actors, or this process alone."""
     hosts: Count | None = None
-    """Host actors; null: one a core (or a GPU share)."""
+    """Host actors; null: as many as there are cores for (or GPU shares)."""
+    threads: Count = 1
+    """Cores that a host computes with: more where memory is too short for a host a core."""
     address: Text | None = None
     """A running Ray cluster: `auto` or its address; null: start one here."""
     dashboard: Flag = True

@@ -16,6 +16,13 @@ def test_one_thread_while_it_is_open() -> None:
     torch.set_num_threads(before)
 
 
+def test_as_many_threads_as_it_is_asked_for() -> None:
+    before = torch.get_num_threads()
+    with InlineEngine(threads=3):
+        assert torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+
+
 def test_a_result_for_every_task() -> None:
     with InlineEngine() as engine:
         results = list(engine.run([measure(2), measure(0), measure(1)], "measure"))

@@ -3,24 +3,19 @@
 import os
 import re
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-import torch
 
-from fedsim.engine.ray_pool import ATTEMPTS, HostActor, RayEngine, _initialise, describe
-from fedsim.engine.tasks import ClientWork, Task
+from fedsim.engine.ray_pool import ATTEMPTS, RayEngine
+from fedsim.engine.tasks import Task
 from fedsim.errors import FedsimError, UserError
 from tests.engine.tasks import measure
-from tests.engine.test_disk import block
 
 Pools = Callable[[int], RayEngine]
 
@@ -74,6 +69,8 @@ def test_an_error_on_a_host_names_the_work_and_the_cause(pools: Pools) -> None:
 def test_more_hosts_than_cores_are_refused(ray_cluster: None) -> None:
     with pytest.raises(UserError, match=r"engine\.hosts: 500 hosts asked for, the cluster has 9 cores"):
         RayEngine(500)
+    with pytest.raises(UserError, match=r"3 hosts of 4 threads asked for, the cluster has 9 cores"):
+        RayEngine(3, threads=4)
 
 
 def test_a_dead_host_comes_back_and_nothing_is_lost(pools: Pools) -> None:
@@ -143,41 +140,3 @@ def test_a_cluster_without_a_free_core_is_told_of(ray_cluster: None, monkeypatch
 class _Idle:
     def answer(self) -> int:
         return 1
-
-
-def test_a_host_says_who_it_is_and_what_failed() -> None:
-    threads, host = torch.get_num_threads(), HostActor(1, 2, "cpu", "float32")
-    torch.set_num_threads(threads)
-    assert repr(host) == "Host 1 of 2"
-    host.run(measure(0), {})
-    assert repr(host) == "Host 1 of 2"
-    with pytest.raises(TypeError):
-        host.run(Task(0, 1.0, measure(0).shape, "", {}), {})
-    assert repr(host) == "Host 1 of 2: Task"
-
-
-def test_what_a_host_is_doing_is_said_in_the_words_of_the_trace(tmp_path: Path) -> None:
-    clients = tuple(ClientWork(client, (client,), (0, 1), {}) for client in range(48))
-    task = replace(block(tmp_path, 17, 12), method="fedbt", stage=2, clients=clients)
-    assert describe(task) == "48 clients, fedbt stage 2, round 17"
-    assert describe(replace(task, clients=clients[:1])) == "1 client, fedbt stage 2, round 17"
-    assert describe(measure(0)) == "measuring memory"
-
-
-def test_a_cluster_that_nobody_asked_for_is_not_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    asked: list[str] = []
-    ray = SimpleNamespace(
-        job_config=SimpleNamespace(JobConfig=dict), init=lambda address, **options: asked.append(address)
-    )
-    _initialise(ray, None, None, {}, dashboard=False)
-    _initialise(ray, None, "auto", {}, dashboard=False)
-    assert asked == ["local", "auto"]
-
-
-def test_ray_without_its_dashboard_is_said_in_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    monkeypatch.setitem(sys.modules, "ray.dashboard.optional_deps", None)
-    ray = SimpleNamespace(job_config=SimpleNamespace(JobConfig=dict), init=pytest.fail)
-    with pytest.raises(UserError, match=r"engine\.dashboard: cannot be shown .*pip install 'ray\[default\]', or go"):
-        _initialise(ray, None, None, {}, dashboard=True)
