@@ -258,6 +258,7 @@ class Dispatch:
             return [members[start : start + size] for start in range(0, len(members), size)]
         blocks = stacking.count(float(flops[arrived].sum()), len(arrived))
         own = round(blocks * len(members) / len(arrived))
+        own = stacking.fewer(own, len(members)) if stacked else own
         return stacking.split(members, own, cohort.work.batches if stacked else None)
 
     def _check_lengths(self, cohort: Cohort, reports: Mapping[int, ClientReport]) -> None:

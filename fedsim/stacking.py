@@ -16,8 +16,9 @@ STEP, MOST_BLOCKS = 4, 32
 """Blocks a round come in fours, so that two or four hosts have as much to do, and are at most so many."""
 BLOCK_FLOPS = 10e9
 """About a tenth of a second of a core. A block costs a host and the driver some milliseconds besides its work."""
-LARGEST_STEP = 2**15
-"""Numbers of one client's hidden states (samples x tokens x width) up to which a stack is faster on a CPU."""
+LARGEST_STATES, LARGEST_LOGITS = 2**16, 2**19
+"""Numbers of one client's hidden states (samples x tokens x width), and of its logits over the vocabulary, up to which
+a stack is faster on a CPU."""
 
 
 def possible(shape: LocalShape, recipe: Recipe, engine: Engine, *, measured: bool, keep_optimizer: bool) -> bool:
@@ -29,7 +30,7 @@ def possible(shape: LocalShape, recipe: Recipe, engine: Engine, *, measured: boo
 
 
 def pays(shape: LocalShape, largest: IntArray) -> bool:
-    """A client's step is so small that most of its time is overhead, and there are clients enough for every block.
+    """A client's step is so small that much of its time is overhead, and there are clients enough for two blocks.
 
     Args:
         shape: of the local models.
@@ -37,13 +38,18 @@ def pays(shape: LocalShape, largest: IntArray) -> bool:
     """
     samples, tokens, positions = largest.max(0).tolist()
     logits = positions * shape.architecture.vocabulary if shape.head.kind == "mlm" else 0
-    enough = len(largest) >= STEP * LEAST_CLIENTS
-    return enough and bool(samples * tokens * shape.architecture.hidden + logits <= LARGEST_STEP)
+    states = samples * tokens * shape.architecture.hidden
+    return len(largest) >= 2 * LEAST_CLIENTS and bool(states <= LARGEST_STATES and logits <= LARGEST_LOGITS)
 
 
 def count(flops: float, clients: int) -> int:
     """Blocks for a round of so many clients with so many FLOPs in all."""
     return min(clients, MOST_BLOCKS, STEP * max(1, round(flops / (STEP * BLOCK_FLOPS))))
+
+
+def fewer(blocks: int, clients: int) -> int:
+    """Of these blocks as many as leave a stack to each."""
+    return min(blocks, max(2, clients // LEAST_CLIENTS))
 
 
 def split(members: IntArray, blocks: int, batches: IntArray | None = None) -> list[IntArray]:
