@@ -11,8 +11,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from fedsim.cost.memory import Polynomial
 from fedsim.errors import FedsimError, UserError
-from fedsim.method_run import MethodRun
 from fedsim.observe.observer import RoundReport, Silent
+from fedsim.telling import Teller
 from fedsim.trackers import feed
 from fedsim.trackers.base import Row, Status, Subject, Value
 from tests.command import Desk, desk
@@ -134,11 +134,11 @@ def test_rounds_that_nobody_was_told_of_come_from_the_trace(
     run(scenario("mlflow"), world, world / "whole", None)
     whole = {(method, one.round): one for method, one in book.rows}
     book.rows.clear()
-    report = MethodRun._report
-    monkeypatch.setattr(MethodRun, "_report", interrupted(8))
+    report = Teller.end
+    monkeypatch.setattr(Teller, "end", interrupted(8))
     with pytest.raises(KeyboardInterrupt):
         run(scenario("mlflow"), world, world / "run", None)
-    monkeypatch.setattr(MethodRun, "_report", report)
+    monkeypatch.setattr(Teller, "end", report)
     resume(world / "run", None)
     assert [(method, one.round) for method, one in book.rows] == everything()
     real = {"round/real_s", "round/host_utilisation"}
@@ -151,9 +151,9 @@ def test_rounds_that_nobody_was_told_of_come_from_the_trace(
 
 def interrupted(rounds: int) -> Any:
     """Ctrl-C came while the last of so many rounds was written."""
-    told, report = [0], MethodRun._report
+    told, report = [0], Teller.end
 
-    def stop(self: MethodRun, *numbers: Any) -> None:
+    def stop(self: Teller, *numbers: Any) -> None:
         told[0] += 1
         if told[0] == rounds:
             raise KeyboardInterrupt
