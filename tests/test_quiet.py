@@ -80,7 +80,7 @@ def test_a_stopped_run_tells_how_to_go_on(work: Desk) -> None:
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    work.patch.setattr("fedsim.method_run.MethodRun._report", stop)
+    work.patch.setattr("fedsim.telling.Teller.end", stop)
     ended = work.run("scenario", "mine.yaml", "--price", "--log-format", "json", "--out", "a")
     event = json.loads(ended.err.splitlines()[-1])
     assert (ended.code, event["event"], event["exit_code"]) == (130, "stopped", 130)

@@ -142,10 +142,17 @@ def shape(hidden: int, head: str = "pooler", vocabulary: int = 2000) -> LocalSha
 
 def test_small_steps_of_many_clients_are_made_side_by_side() -> None:
     step = np.array([[8, 32, 8]])
-    assert stacking.pays(shape(64), np.repeat(step, 16, 0))
-    assert not stacking.pays(shape(64), np.repeat(step, 15, 0))
+    assert stacking.pays(shape(64), np.repeat(step, 8, 0))
+    assert not stacking.pays(shape(64), np.repeat(step, 7, 0))
     assert not stacking.pays(shape(768), np.repeat(step, 16, 0))
+    assert stacking.pays(shape(64, "mlm", 8000), np.repeat([[8, 32, 38]], 16, 0))
     assert not stacking.pays(shape(64, "mlm", 8000), np.repeat([[8, 32, 256]], 16, 0))
+
+
+def test_a_block_of_clients_side_by_side_has_four_of_them_or_more() -> None:
+    assert [stacking.fewer(4, clients) for clients in (5, 10, 15, 16, 100)] == [2, 2, 3, 4, 4]
+    assert stacking.fewer(32, 100) == 25
+    assert stacking.fewer(1, 100) == 1
 
 
 def test_blocks_come_in_fours_as_there_is_work() -> None:
