@@ -3,7 +3,8 @@
     python -m benchmarks.scaling
     python -m benchmarks.scaling --model tiny --cohorts 20 200 --rounds 4 --long 50
 
-FedAvg on Ray, with as many clients a round as is asked for. The model `mlm` is that of the benchmark's work `mlm`;
+FedAvg on Ray, with as many clients a round as is asked for; hosts take some rounds to get up to speed, so that a small
+cohort has more of them. The model `mlm` is that of the benchmark's work `mlm`;
 `tiny` takes a millisecond a client, so that what a round itself costs is seen. Prints a table and writes
 benchmarks/results/scaling.json. Times are real seconds between rounds, and processor seconds of driver and hosts, which
 a busy machine changes less.
@@ -27,6 +28,8 @@ import pyarrow.parquet as pq
 from benchmarks import machine
 
 COHORTS = (20, 63, 200, 632, 2000)
+WARM_ROUNDS, WARM_UPDATES = 40, 4000
+"""Whichever is less, a run has at least so many rounds, or so many updates."""
 RESULTS = Path(__file__).resolve().parent / "results" / "scaling.json"
 
 
@@ -189,7 +192,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", choices=SIZES, default="mlm", help="which (default: mlm)")
     parser.add_argument("--cohorts", type=int, nargs="+", default=COHORTS, metavar="N", help="clients a round")
-    parser.add_argument("--rounds", type=int, default=6, help="rounds of each, at least 3 (default: 6)")
+    parser.add_argument("--rounds", type=int, default=4, help="rounds of the largest, at least 3 (default: 4)")
     parser.add_argument("--long", type=int, default=200, help="rounds with the smallest cohort once more; 0: none")
     parser.add_argument("--hosts", type=int, default=2, help="Ray hosts (default: 2)")
     parser.add_argument("--clients", type=int, default=2000, help="registered (default: 2,000)")
@@ -197,7 +200,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.rounds < 3 or max(options.cohorts) > options.clients:
         parser.error("--rounds must be at least 3, and no cohort larger than --clients")
-    runs = [(cohort, options.rounds) for cohort in options.cohorts]
+    runs = [(cohort, max(options.rounds, min(WARM_ROUNDS, WARM_UPDATES // cohort))) for cohort in options.cohorts]
     runs += [(min(options.cohorts), options.long)] if options.long >= 3 else []
     found = []
     for cohort, rounds in runs:

@@ -11,6 +11,7 @@ from fedsim.data.objective import IGNORED, NumpyBatch
 from fedsim.data.stacked import stack
 from fedsim.engine.disk import Disk
 from fedsim.engine.tasks import ClientWork, TrainBlock
+from fedsim.model.architecture import LocalShape
 from fedsim.model.stacked import Member, StackedModel
 from fedsim.store.client_state import ClientStore
 from fedsim.training.stacked import train_stacked
@@ -19,8 +20,8 @@ from fedsim.training.update import Update
 
 MOST_PADDING = 1.25
 """A stack's batches have at most so many times the tokens of the clients' own: more is slower than one by one."""
-MOST_CLIENTS = 16
-"""In a stack: with more of them activations no longer fit a core's cache."""
+LEAST_CLIENTS, MOST_CLIENTS, MOST_STATES, MOST_LOGITS = 4, 64, 2**19, 2**22
+"""In a stack, and numbers of all their hidden states and logits in a step: more no longer fit a core's cache."""
 Batches = list[NumpyBatch]
 Alike = list[tuple[ClientWork, Batches]]
 Models = Callable[[int], StackedModel]
@@ -73,7 +74,7 @@ def _groups(task: TrainBlock, batches: Callable[[ClientWork], Iterator[NumpyBatc
         except Exception:  # it will happen again where this client is trained alone, and is told of there
             continue
         alike.setdefault((len(own), *(work.slots[place] for place in frozen)), []).append((work, own))
-    for together in (part for those in alike.values() for part in _parts(those)):
+    for together in (part for those in alike.values() for part in _parts(those, most(task.shape, those))):
         steps = list(zip(*(own for _, own in together), strict=True))
         tokens = sum(batch.ids.size for step in steps for batch in step)
         stacked = sum(_tokens(step) for step in steps)
@@ -81,9 +82,18 @@ def _groups(task: TrainBlock, batches: Callable[[ClientWork], Iterator[NumpyBatc
             yield together
 
 
-def _parts(those: Alike) -> Iterator[Alike]:
+def most(shape: LocalShape, those: Alike) -> int:
+    """Of clients with the same plan and such batches, how many go into a stack at most."""
+    batches = [batch for _, own in those for batch in own]
+    words = shape.architecture.vocabulary if shape.head.kind == "mlm" else 0
+    states = max((batch.ids.size for batch in batches), default=0) * shape.architecture.hidden
+    logits = max((len(batch.targets) for batch in batches), default=0) * words
+    return min(MOST_CLIENTS, max(LEAST_CLIENTS, min(MOST_STATES // max(states, 1), MOST_LOGITS // max(logits, 1))))
+
+
+def _parts(those: Alike, most: int) -> Iterator[Alike]:
     """As few as possible, of like numbers."""
-    size = -(-len(those) // -(-len(those) // MOST_CLIENTS))
+    size = -(-len(those) // -(-len(those) // most))
     return (those[start : start + size] for start in range(0, len(those), size))
 
 

@@ -135,6 +135,21 @@ def test_a_stack_that_fails_as_a_whole_is_trained_one_by_one(
     assert found["fedavg"][1] == wanted["fedavg"][1]
 
 
+@pytest.mark.parametrize(
+    ("hidden", "head", "tokens", "predicted", "wanted"),
+    [
+        (64, "pooler", 32, 8, 32),  # 8 samples of 32 tokens: 16,384 numbers a client, of 524,288
+        (16, "pooler", 8, 8, 64),  # small ones are enough at 64
+        (128, "mlm", 32, 16, 16),
+        (128, "mlm", 32, 256, 8),  # 256 positions over 2,000 words: half a million logits a client
+        (512, "pooler", 64, 8, 4),  # whoever wants it so gets stacks of large ones, too
+    ],
+)
+def test_a_stack_holds_what_fits_a_cache(hidden: int, head: str, tokens: int, predicted: int, wanted: int) -> None:
+    batch = NumpyBatch(np.ones((8, tokens), np.int64), np.full(8, tokens), None, np.ones(predicted, np.int64))
+    assert stacks.most(shape(hidden, head), [(ClientWork.__new__(ClientWork), [batch])]) == wanted
+
+
 def shape(hidden: int, head: str = "pooler", vocabulary: int = 2000) -> LocalShape:
     architecture = Architecture("bert", vocabulary, hidden, 2, 2, 4 * hidden, 64, 0.0)
     return LocalShape(architecture, Head("mlm") if head == "mlm" else Head("pooler", 4), 2, (0, 1), True, True)
