@@ -12,6 +12,7 @@ from fedsim.model.layout import FloatArray
 from fedsim.model.local import Batch, LocalModel, Part
 from fedsim.plan import CutType, PartName, is_head
 from fedsim.scenario.phases import Optimizer
+from fedsim.training.optimizers import SGD, AdamW
 from fedsim.training.recipe import Recipe
 from fedsim.training.split import ClientSide, ServerSide, Traffic, step
 
@@ -150,8 +151,8 @@ def build(parts: Mapping[PartName, Part], optimizer: Optimizer, learning_rate: f
                 groups.setdefault((rate, decay), []).append((piece(name) + kind, values))
     settings = [{"params": pieces, "lr": rate, "weight_decay": decay} for (rate, decay), pieces in groups.items()]
     if optimizer.kind == "sgd":
-        return torch.optim.SGD(settings, momentum=optimizer.momentum, foreach=False)
-    return torch.optim.AdamW(settings, betas=optimizer.betas, eps=optimizer.eps, fused=True)
+        return SGD(settings, momentum=optimizer.momentum, foreach=False)
+    return AdamW(settings, betas=optimizer.betas, eps=optimizer.eps, fused=True)
 
 
 def clip(grads: list[Tensor], most: float) -> None:
