@@ -63,6 +63,7 @@ def test_an_option_without_a_scenario_is_not_ignored(option: str, work: Desk) ->
     assert "needs the NAME of a scenario" in ended.err
 
 
+@pytest.mark.slow
 def test_json_is_one_object_and_nothing_else(work: Desk) -> None:
     ended = work.run("scenario", "mine.yaml", "--json", "--out", "a")
     assert ended.code == 0, ended.err

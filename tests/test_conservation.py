@@ -246,6 +246,7 @@ def counted(block: TrainBlock, work: ClientWork) -> tuple[int, int]:
     return forward, backward
 
 
+@pytest.mark.slow
 def test_flops_are_those_of_the_batches_that_were_trained_on(ended: Ended) -> None:
     useful = ended.run.trips[ended.run.trips.useful]
     smallest = useful.sort_values("tokens", kind="stable").groupby(["method", "phase", "stage"], observed=True).head(1)

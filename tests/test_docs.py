@@ -113,6 +113,7 @@ def _scenario_file(named: str, folder: Path) -> Path:
     return find(named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", QUICK, ids=" ".join)
 def test_quick_commands_run(words: tuple[str, ...]) -> None:
     done = subprocess.run(

@@ -73,6 +73,7 @@ def test_every_method_that_takes_the_family_learns_something_of_its_own(ended: E
         assert losses.iloc[-1] < losses.iloc[0], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [2])
 def test_hosts_give_the_same_bits(
     ended: Ended, world: Path, tmp_path: Path, pools: Callable[[int], RayEngine], hosts: int
@@ -243,6 +244,7 @@ def test_tokens_without_an_end_are_no_text_for_a_decoder(tmp_path: Path) -> None
         runs.run(raw, tmp_path, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_declared_data_is_priced(tmp_path: Path) -> None:
     raw = scenario(
         {"fedavg": {}, "freezing": {}},

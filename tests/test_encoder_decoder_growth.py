@@ -142,6 +142,7 @@ def test_hosts_give_the_same_bits(ended: Ended, world: Path, tmp_path: Path, poo
     assert hashes(there) == {name: hashes(ended.summary)[name] for name in names}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", [9, pytest.param(17, marks=pytest.mark.slow)])
 def test_killed_around_a_growth_and_resumed(ended: Ended, world: Path, tmp_path: Path, results: int) -> None:
     names = ("inwards", "upwards")

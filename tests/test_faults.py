@@ -270,6 +270,7 @@ def test_the_model_is_that_of_the_others(world: Path, tmp_path: Path, broken: Pa
             assert np.abs(values - wanted[name]).max() < 1e-6, (method, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_hosts_do_not_matter(world: Path, tmp_path: Path, broken: Path, pools: Pools, hosts: int) -> None:
     here = fedsim.read_run(broken / "run").summary
@@ -283,6 +284,7 @@ def test_resumed_in_the_round_of_the_faults(world: Path, tmp_path: Path, broken:
     assert hashes(runs.resume(tmp_path / "run")) == hashes(fedsim.read_run(broken / "run").summary)
 
 
+@pytest.mark.slow
 def test_what_is_delivered_twice_counts_once(world: Path, tmp_path: Path) -> None:
     twice = raw([{"kind": "duplicated", "clients": [2, 5], "rounds": [ROUND, ROUND]}])
     once = raw([])

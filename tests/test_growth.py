@@ -171,6 +171,7 @@ class Swapped(Wrapped):
         self.inner.publish(name, version, self._groups[name] if version == self._version else values, keep)
 
 
+@pytest.mark.slow
 def test_after_the_last_growth_it_is_fedavg_from_the_same_weights(world: Path, tmp_path: Path) -> None:
     grown = {"kind": "progfed", "further_pretrain": {"stages": 2, "new_blocks": "random"}}
     raw = scenario({"grown": grown, "fedavg": METHODS["fedavg"]}, phases__finetune=None)
@@ -207,6 +208,7 @@ def test_a_server_optimizer_starts_afresh_at_growth_or_goes_on(world: Path, tmp_
     assert differ == {"embeddings", "layer.0", "layer.1"}
 
 
+@pytest.mark.slow
 def test_it_goes_with_fedprox_fedadam_and_small_updates(world: Path, tmp_path: Path) -> None:
     """In one stage with the proximal term it is FedProx; an update's bytes are those of the codec, stage by stage."""
     one = {"stages": 1}

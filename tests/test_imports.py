@@ -31,6 +31,7 @@ def loaded(work: Desk, *arguments: str) -> set[str]:
     return set(last.split()[1:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "unwanted"),
     [
@@ -48,6 +49,7 @@ def test_what_only_tells_something_loads_no_large_library(work: Desk, arguments:
     assert found & unwanted == set()
 
 
+@pytest.mark.slow
 def test_what_was_prepared_before_is_priced_and_shown_without_torch(work: Desk) -> None:
     price = ("scenario", "mine.yaml", "--method", "fedavg", "--price", "--out")
     assert work.run(*price, "first").code == 0
@@ -69,6 +71,7 @@ print(*sorted(sys.modules))
 """
 
 
+@pytest.mark.slow
 def test_a_host_that_builds_a_model_loads_nothing_of_transformers_and_no_compiler() -> None:
     ended = subprocess.run([sys.executable, "-c", HOST], capture_output=True, text=True, check=True)
     found = set(ended.stdout.split())

@@ -39,6 +39,7 @@ def lent(pools: Pools, hosts: int, out: Path) -> Lent:
     return Lent(pools(hosts), str(out))
 
 
+@pytest.mark.slow
 def test_run_again(unbroken: Hashes, world: Path, tmp_path: Path) -> None:
     summary = runs.run(small(), world, tmp_path / "run")
     assert hashes(summary) == unbroken
@@ -48,15 +49,18 @@ def test_run_again(unbroken: Hashes, world: Path, tmp_path: Path) -> None:
     assert {name: read.trace_sha256(name) for name in METHODS} == {name: trace for name, (_, trace) in unbroken.items()}
 
 
+@pytest.mark.slow
 def test_any_order_of_completion(unbroken: Hashes, world: Path, tmp_path: Path) -> None:
     assert hashes(runs.run(small(), world, tmp_path / "run", lambda: Shuffled(0))) == unbroken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [slow(1), 2, slow(3)])
 def test_any_number_of_hosts(unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools, hosts: int) -> None:
     assert hashes(runs.run(small(), world, tmp_path / "run", partial(lent, pools, hosts, tmp_path))) == unbroken
 
 
+@pytest.mark.slow
 def test_a_method_alone_and_methods_in_another_order(unbroken: Hashes, world: Path, tmp_path: Path) -> None:
     alone = hashes(runs.run(small(), world, tmp_path / "alone", methods=["everything"]))
     assert alone == {"everything": unbroken["everything"]}
@@ -72,6 +76,7 @@ def test_another_seed_is_another_run(unbroken: Hashes, world: Path, tmp_path: Pa
     assert other[1] != unbroken["fedavg"][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [slow(1), 3])
 def test_blocks_are_part_of_the_result_and_hosts_are_not(
     unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools, size: int
@@ -117,6 +122,7 @@ def test_hosts_of_two_threads(world: Path, tmp_path: Path, ray_cluster: None) ->
     assert hashes(there) == here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", [0, slow(4), 11, slow(17), 24])
 def test_resumed_after_it_died_within_a_round(unbroken: Hashes, world: Path, tmp_path: Path, results: int) -> None:
     methods = {name: METHODS[name] for name in ("everything", "centralized")}
@@ -222,6 +228,7 @@ def parts(places: Sequence[str]) -> set[str]:
     return {place.split()[1].split("/")[0].split(".tmp-")[0] for place in places}
 
 
+@pytest.mark.slow
 def test_killed_again_and_again(unbroken: Hashes, world: Path, tmp_path: Path) -> None:
     short = {"phases__finetune": None, "phases__further_pretrain__rounds": 2}
     wanted = hashes(runs.run(small({"kept": METHODS["kept"]}, **short), world, tmp_path / "unbroken"))

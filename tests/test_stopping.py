@@ -34,6 +34,7 @@ def whole(world: Path, tmp_path_factory: pytest.TempPathFactory) -> Hashes:
     return hashes(simulate(replace(request, base=world), InlineEngine, Silent()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_stopped_run_tells_how_to_go_on_and_does(number: int, code: int, work: Desk, whole: Hashes) -> None:
     interrupt(work, number, 4)

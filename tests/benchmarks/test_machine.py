@@ -8,6 +8,7 @@ from benchmarks import machine, meter, systems
 from benchmarks.workload import MLM
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_times_and_weights(tmp_path: Path) -> None:
     code = "import numpy as np; from benchmarks.meter import Meter; m = Meter(); m.mark(); m.mark(); m.mark(); "
     command = (sys.executable, "-c", code + "m.finish(np.ones(3, np.float32), torch='x')")

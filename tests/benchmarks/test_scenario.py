@@ -11,6 +11,7 @@ from fedsim.simulation import Request, simulate
 from .works import ROUNDS, SMALL, first, trained
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "positions"), [(work, way) for work in ("mlm", "classify") for way in ("all", "needed")]
 )

@@ -86,6 +86,7 @@ def test_a_client_left_out_is_beyond_the_tolerance(work: Workload) -> None:
     assert workload.distance(wrong, reference, start) > 5 * workload.tolerance(work, reference, start)
 
 
+@pytest.mark.slow
 def test_every_environment_reads_the_same_definition(tmp_path: Path) -> None:
     """Scripts of other systems get a name and find the same work under it: numpy, torch and transformers suffice."""
     code = """

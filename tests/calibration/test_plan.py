@@ -73,6 +73,7 @@ def test_what_is_not_there(asked: dict[str, Any], key: str, text: str) -> None:
     assert caught.value.key == key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phase", ["further_pretrain", "finetune"])
 @pytest.mark.parametrize("method", ["fedavg", "fedbt", "lora", "depthfl", "distilbert"])
 def test_what_is_trained_is_what_is_counted(method: str, phase: str) -> None:

@@ -204,6 +204,7 @@ def test_a_larger_flow_or_one_more_hurries_nobody(data: Flows, capacity: float, 
     assert later(Sent(before.end_s[others], before.bits[others]), Sent(fewer.end_s[others], fewer.bits[others]))
 
 
+@pytest.mark.slow
 @settings(max_examples=100)
 @given(cohorts(), st.floats(1.0, 60.0), st.floats(0.0, 30.0), st.floats(0.0, 30.0))
 def test_more_has_flowed_later(data: Flows, capacity: float, one_s: float, other_s: float) -> None:

@@ -137,6 +137,7 @@ def test_flops_equal_those_of_eager_models(case: tuple[Architecture, Architectur
         assert predicted(shape, size) == counted(shape, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_flops_and_memory_equal_those_of_what_clients_run(
     case: tuple[Architecture, Architecture, Head, Terms],

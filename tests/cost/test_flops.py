@@ -91,12 +91,14 @@ def check(architecture: Architecture, head: Head, cases: list[tuple[Plan, list[S
 SMALL = [(samples, length, masked) for samples in (1, 3) for length in (2, 7, 16) for masked in (1, 2)]
 
 
+@pytest.mark.slow
 @HEADS
 def test_every_plan_of_an_encoder_decoder_matches_the_dispatcher_exactly(head: Head) -> None:
     sides = [plan(5, (0, 1, 2)), plan(5, (3, 4)), plan(5, (2, 3), head=True), plan(5, (0, 4))]
     check(TINY_BART, head, [(one, [SMALL[i % len(SMALL)]]) for i, one in enumerate([*plans(5), *sides])])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [(0, 4), (0, 1, 2, 3), (2, 3, 4), (0, 2, 4)])
 @pytest.mark.parametrize("head", [MLM, POOLER], ids=lambda head: head.kind)
 def test_every_plan_of_a_part_of_both_sides_matches(slots: tuple[int, ...], head: Head) -> None:
@@ -116,12 +118,14 @@ FEWER_HEADS = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT], ids=["bert", "distilbert"])
 @HEADS
 def test_every_plan_matches_the_dispatcher_exactly(architecture: Architecture, head: Head) -> None:
     check(architecture, head, [(one, [SMALL[i % len(SMALL)]]) for i, one in enumerate(plans(3))])
 
 
+@pytest.mark.slow
 @FEWER_HEADS
 @pytest.mark.parametrize("head", [MLM, POOLER, LINEAR], ids=lambda head: head.kind)
 def test_every_plan_matches_where_layers_have_fewer_heads_and_units(architecture: Architecture, head: Head) -> None:
@@ -132,6 +136,7 @@ PUBLISHED = [(samples, length, 20 * samples) for samples in (1, 8) for length in
 ALL_POSITIONS = (8, 128, 8 * 128)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "architecture", [BERT_BASE, DISTILBERT, TINYBERT_4, BART_BASE], ids=["bert", "distilbert", "tinybert", "bart"]
 )
@@ -167,6 +172,7 @@ def test_finding_the_importance_of_heads_costs_what_the_dispatcher_counts(
     assert predicted(importance_flops(shape), size) == (forward.get_total_flops(), backward.get_total_flops())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("depth", [6, 12])
 def test_bert_base_matches_at_every_place_that_fedbt_trains(depth: int) -> None:
     check(BERT_BASE, MLM, [(plan(depth, (place,), head=True), [PUBLISHED[4]]) for place in range(depth)])
@@ -180,6 +186,7 @@ def test_every_plan_of_the_published_sizes_matches(architecture: Architecture, h
     check(architecture, head, [(one, [sizes[i % 7]]) for i, one in enumerate(plans(architecture.layers))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT, TINY_BART], ids=["bert", "distilbert", "bart"])
 def test_the_local_model_that_clients_train_costs_the_same(architecture: Architecture) -> None:
     samples, length, masked = size = (3, 7, 5)

@@ -82,6 +82,7 @@ PLANS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("architecture", [TINY, TINY_DISTILBERT], ids=["bert", "distilbert"])
 @pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, MEAN, TAGS], ids=lambda head: head.kind)
@@ -94,6 +95,7 @@ def test_prediction_is_what_real_training_saves(architecture: Architecture, head
             assert at(activation_bytes(shape), *size) == really_saved(model, real_batch(head, size)), (one, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.1])
 @pytest.mark.parametrize("head", [MLM, POOLER, LINEAR, MEAN, TAGS], ids=lambda head: head.kind)
 def test_prediction_is_what_training_an_encoder_decoder_saves(head: Head, dropout: float) -> None:
@@ -108,6 +110,7 @@ def test_prediction_is_what_training_an_encoder_decoder_saves(head: Head, dropou
             assert at(activation_bytes(shape), *size) == really_saved(model, real_batch(head, size)), (one, size)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [PRUNED, PRUNED_DISTILBERT, NARROW], ids=["bert", "distilbert", "narrow"])
 @pytest.mark.parametrize("scale", [1.0, 2.5])
 def test_prediction_is_what_training_with_fewer_heads_saves(architecture: Architecture, scale: float) -> None:

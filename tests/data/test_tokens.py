@@ -245,6 +245,7 @@ def test_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     assert one.fingerprint == same.fingerprint != other.fingerprint
 
 
+@pytest.mark.slow
 def test_prepared_docstrings_are_ready_to_open(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = prepare(NETWORKX, Path(), cache, Silent())
     tokens = Tokens.open(folder)

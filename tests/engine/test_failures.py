@@ -79,6 +79,7 @@ def final(out: Path, method: str) -> dict[str, Array]:
     return {name: array for name, array in state.arrays.items() if name.startswith("group/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["raises", "nan", "inf"])
 @pytest.mark.parametrize("method", ["fedavg", "kept", "everything"])
 @pytest.mark.parametrize("block_clients", [1, 4])
@@ -189,6 +190,7 @@ NOBODY: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outcome", NOBODY)
 @pytest.mark.parametrize("training", [True, False])
 def test_rounds_in_which_nobody_comes_back(

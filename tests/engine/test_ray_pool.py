@@ -31,6 +31,7 @@ def indices(engine: RayEngine, tasks: list[Task]) -> list[int]:
     return sorted(result.index for result in engine.run(tasks, "measure"))
 
 
+@pytest.mark.slow
 def test_every_task_once(pools: Pools) -> None:
     engine = pools(2)
     assert engine.hosts == 2
@@ -73,6 +74,7 @@ def test_more_hosts_than_cores_are_refused(ray_cluster: None) -> None:
         RayEngine(3, threads=4)
 
 
+@pytest.mark.slow
 def test_a_dead_host_comes_back_and_nothing_is_lost(pools: Pools) -> None:
     engine = pools(2)
     engine.publish("group", 5, np.ones(4, np.float32))
@@ -120,6 +122,7 @@ def test_closing_ends_the_hosts_and_leaves_the_cluster(ray_cluster: None) -> Non
     assert ray.is_initialized()
 
 
+@pytest.mark.slow
 def test_a_cluster_without_a_free_core_is_told_of(ray_cluster: None, monkeypatch: pytest.MonkeyPatch) -> None:
     ray: Any = import_module("ray")
     monkeypatch.setattr("fedsim.engine.ray_pool.PATIENCE_S", 0.5)

@@ -67,6 +67,7 @@ def weights(out: Path, method: str) -> dict[str, Array]:
     return {name: array for name, array in state.arrays.items() if name.startswith("group/")}
 
 
+@pytest.mark.slow
 def test_the_same_run_but_for_rounding(world: Path, tmp_path: Path, sizes: list[int]) -> None:
     runs.run(scenario("never"), world, tmp_path / "never")
     assert not sizes
@@ -83,6 +84,7 @@ def test_the_same_run_but_for_rounding(world: Path, tmp_path: Path, sizes: list[
             assert np.abs(found[name] - values).max() < 1e-5, (method, name)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hosts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_the_same_bits_on_any_number_of_hosts(world: Path, tmp_path: Path, pools: Pools, hosts: int) -> None:
     here = hashes(runs.run(scenario("always"), world, tmp_path / "here"))

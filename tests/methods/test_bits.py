@@ -80,6 +80,7 @@ def test_a_price_is_the_same_without_training(ended: dict[str, Any], world: Path
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("methods", [METHODS, PLAIN], ids=["any optimizer", "plain SGD"])
 def test_on_two_hosts(
     unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools, methods: dict[str, dict[str, Any]]
@@ -89,6 +90,7 @@ def test_on_two_hosts(
     assert found == {name: unbroken[name] for name in methods}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS | PLAIN)
 def test_killed_and_resumed(unbroken: Hashes, world: Path, tmp_path: Path, method: str) -> None:
     out = tmp_path / "run"

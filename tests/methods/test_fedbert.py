@@ -372,6 +372,7 @@ def unbroken(world: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     return hashes(runs.run(small(SHARED, **WAITING), world, tmp_path_factory.mktemp("unbroken") / "run"))
 
 
+@pytest.mark.slow
 def test_shared_bodies_have_the_same_bits_on_two_hosts(
     unbroken: dict[str, Any], world: Path, tmp_path: Path, pools: Pools
 ) -> None:

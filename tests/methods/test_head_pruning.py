@@ -315,6 +315,7 @@ def test_a_pruned_shape_is_built_in_place_alone() -> None:
 
 
 # the third round, index 2, is the last one that measures; after the fourth the pruned model is on disk
+@pytest.mark.slow
 @pytest.mark.parametrize(("every", "results", "finished"), [(1, 14, 2), (1, 18, 3), (1, 22, 4), (2, 18, 2)])
 def test_killed_before_in_and_after_the_round_that_prunes(
     ended: tuple[fedsim.Run, Any], every: int, results: int, finished: int, world: Path, tmp_path: Path

@@ -34,6 +34,7 @@ SHORT: dict[str, Any] = {"phases__pretrain": None, "phases__finetune": None, "ph
 TINY = Architecture("bert", 30, 8, 2, 4, 12, 8, 0.0)
 
 
+@pytest.mark.slow
 def test_the_whole_width_is_fedavg_to_the_last_bit(world: Path, tmp_path: Path) -> None:
     methods: dict[str, dict[str, Any]] = {
         "fedavg": {},

@@ -25,6 +25,7 @@ def test_methods_by_kind() -> None:
         assert method.model_fields["kind"].default == kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["file", "plug-in"])
 def test_the_worked_example(where: str, tmp_path: Path) -> None:
     (method,), (scenario,), (toml,) = (markdown.blocks(PAGE, language) for language in ("python", "yaml", "toml"))

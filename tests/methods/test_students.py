@@ -340,6 +340,7 @@ def test_on_two_hosts(ended: tuple[Run, Run], cold: None, world: Path, tmp_path:
     assert hashes(summary) == own_hashes(ended[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", [(2, 5), (9, 12)])
 def test_killed_and_resumed(
     ended: tuple[Run, Run], cold: None, world: Path, tmp_path: Path, results: tuple[int, int]

@@ -126,6 +126,7 @@ def check(spy: Spy, method: str, round_: int, wanted: Mapping[str, FloatArray]) 
         assert not np.array_equal(after[f"{method}/{name}"], spy.steps[method, round_].before[f"{method}/{name}"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_buffered(method: str, world: Path, tmp_path: Path) -> None:
     run, spy = seen({"kind": "buffered", "concurrency": 5}, 2, world, tmp_path / "run", method)
@@ -177,6 +178,7 @@ def test_tiered(weighting: str, world: Path, tmp_path: Path) -> None:
     assert min(steps) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["split", "adam", "fedbt", "received"])
 def test_waiting_for_everybody_gives_the_models_of_synchronous_rounds(method: str, world: Path, tmp_path: Path) -> None:
     versions = []

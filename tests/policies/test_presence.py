@@ -63,6 +63,7 @@ def test_who_starts_is_there_and_who_leaves_is_dropped_at_that_moment(policy: st
     assert (trips.flops_forward[dropped] < trips.price_flops_forward[dropped]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", PARTS)
 def test_who_must_stay_never_leaves(policy: str, tmp_path: Path) -> None:
     devices(tmp_path, [2.0, 9.0, 4.0, 8.0, 3.0, 10.0, 5.0, 7.0])

@@ -17,10 +17,12 @@ def crash(mode: str, folder: Path, count: int) -> int:
     return int(run.stdout)
 
 
+@pytest.mark.slow
 def test_a_kill_before_a_change_on_the_disk_changes_nothing(tmp_path: Path) -> None:
     assert crash("steps", tmp_path, 5) > 5
 
 
+@pytest.mark.slow
 def test_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:
     assert crash("moments", tmp_path, 6) > 0
 

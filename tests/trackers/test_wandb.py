@@ -7,6 +7,7 @@ from fedsim.trackers import wandb
 from tests.trackers.subjects import ROWS, SUMMARY, history, records, subject
 
 
+@pytest.mark.slow
 def test_without_a_key_everything_is_in_a_file_of_the_run(tmp_path: Path) -> None:
     session = wandb.open_session(subject(tmp_path), None)
     session.log(ROWS)

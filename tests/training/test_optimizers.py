@@ -41,6 +41,7 @@ def test_every_bit_is_that_of_pytorch(own: Any, original: Any, settings: dict[st
     assert torch.equal(stepped(own, settings, 2, kept)[0], stepped(original, settings, 2, state)[0])
 
 
+@pytest.mark.slow
 def test_training_imports_no_compiler() -> None:
     program = """
 import sys, torch

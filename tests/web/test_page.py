@@ -52,6 +52,7 @@ def series(page: "Page", chart: str) -> dict[str, list[Any]]:
     return dict(page.evaluate(SERIES, chart))
 
 
+@pytest.mark.slow
 def test_charts_have_the_numbers_of_the_run(trained: Path, watch: Watch, opened: "Callable[..., Page]") -> None:
     page = opened(watch(trained))
     read = read_run(trained)
@@ -84,6 +85,7 @@ def test_charts_have_the_numbers_of_the_run(trained: Path, watch: Watch, opened:
         assert page.get_attribute(f"#{chart}", "aria-label"), chart
 
 
+@pytest.mark.slow
 def test_a_new_round_appears_without_reload(stopped: Path, watch: Watch, opened: "Callable[..., Page]") -> None:
     page = opened(watch(stopped))
     assert page.inner_text("#state") == "stopped before its end"
@@ -96,6 +98,7 @@ def test_a_new_round_appears_without_reload(stopped: Path, watch: Watch, opened:
     assert page.evaluate("window.untouched")
 
 
+@pytest.mark.slow
 def test_a_run_that_has_just_begun_fills_by_itself(
     trained: Path, tmp_path: Path, watch: Watch, opened: "Callable[..., Page]"
 ) -> None:
@@ -109,6 +112,7 @@ def test_a_run_that_has_just_begun_fills_by_itself(
     assert page.inner_text("#state") == "stopped before its end"
 
 
+@pytest.mark.slow
 def test_nothing_sticks_out_of_the_page(priced: Path, watch: Watch, opened: "Callable[..., Page]") -> None:
     page = opened(watch(priced))
     for width in (400, 1600):

@@ -36,6 +36,7 @@ def seeds(world: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) 
     return [trained, folder]
 
 
+@pytest.mark.slow
 def test_it_opens_without_a_network_and_shows_the_run(trained: Path, work: Desk, opened: "Callable[..., Page]") -> None:
     ended = work.run("report", trained, "--html", "mine.html", "--figures", "figures")
     assert (ended.code, ended.out) == (0, "")
