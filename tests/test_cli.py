@@ -78,6 +78,7 @@ def test_json_is_one_object_and_nothing_else(work: Desk) -> None:
     assert "nothing left to do" in again.err
 
 
+@pytest.mark.slow
 def test_a_run_ends_with_a_table_and_the_way_on(work: Desk) -> None:
     ended = work.run("scenario", "mine.yaml")
     assert ended.code == 0, ended.err

@@ -174,6 +174,7 @@ def test_private_parts_and_codecs_give_the_same_bits_on_two_hosts_that_were_stop
     assert hashes(runs.resume(tmp_path / "run", engine)) == unbroken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", [9, pytest.param(16, marks=pytest.mark.slow), 22])
 def test_private_parts_and_codecs_give_the_same_bits_after_a_kill(
     unbroken: dict[str, tuple[str | None, str]], world: Path, tmp_path: Path, results: int

@@ -298,6 +298,7 @@ def _layers_only(run: Run) -> dict[str, float]:
     return work
 
 
+@pytest.mark.slow
 def test_the_picture_is_drawn_from_a_run_and_fits_a_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fedsim.trace.reader.read_run", {"a-run": handmade()}.__getitem__)
     draw = runpy.run_path(str(ROOT / "docs/make_picture.py"))["main"]

@@ -84,6 +84,7 @@ def test_hosts_give_the_same_bits(
     assert hashes(there) == {name: hashes(ended.summary)[name] for name in names}
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bits(ended: Ended, world: Path, tmp_path: Path) -> None:
     names = ("fedavg", "scaffold")
     raw = scenario({name: METHODS[name] for name in names}, outputs__checkpoint_every_rounds=1)

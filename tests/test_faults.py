@@ -278,6 +278,7 @@ def test_hosts_do_not_matter(world: Path, tmp_path: Path, broken: Path, pools: P
     assert hashes(runs.run(one_each(), world, tmp_path / "run", engine)) == hashes(here)
 
 
+@pytest.mark.slow
 def test_resumed_in_the_round_of_the_faults(world: Path, tmp_path: Path, broken: Path) -> None:
     with pytest.raises(Killed):
         runs.run(one_each(), world, tmp_path / "run", lambda: Dying(InlineEngine(), 14))

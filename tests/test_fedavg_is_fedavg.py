@@ -174,6 +174,7 @@ def plain(workload: Workload) -> nn.Module:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workload", [TINY, pytest.param(FULL, marks=pytest.mark.slow)], ids=["tiny", "full"])
 def test_three_rounds_of_masked_language_modelling(workload: Workload, tmp_path: Path) -> None:
     raw = workload.write(tmp_path)

@@ -42,6 +42,7 @@ def calls(method: dict[str, Any], cohort: int, clients: int, out: Path, **phase:
     return counter.calls[4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method", [{"kind": "fedavg"}, {"kind": "fedbt"}, {"kind": "fedbt", "pool": "needed", "optimizer_state": "keep"}]
 )

@@ -138,6 +138,7 @@ def test_tasks_have_heads_rounds_and_metrics_of_their_own(ended: Ended) -> None:
     assert sent[1] == sent[3]
 
 
+@pytest.mark.slow
 def test_price_mode_and_a_resumed_run_agree(ended: Ended, base: Path, tmp_path: Path) -> None:
     runs.run(scenario(), base, tmp_path / "price", None)
     priced = fedsim.read_run(tmp_path / "price").trips.drop(columns="loss")

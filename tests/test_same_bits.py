@@ -98,6 +98,7 @@ def conll(folder: Path) -> None:
     (folder / "train.conll").write_text("\n".join(lines))
 
 
+@pytest.mark.slow
 def test_token_classification(world: Path, tmp_path: Path, pools: Pools) -> None:
     conll(tmp_path)
     raw = small(
@@ -131,6 +132,7 @@ def test_resumed_after_it_died_within_a_round(unbroken: Hashes, world: Path, tmp
     assert hashes(runs.resume(tmp_path / "run")) == {name: unbroken[name] for name in methods}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, slow(2), slow(100)])
 def test_resumed_again_and_again_on_other_engines(
     unbroken: Hashes, world: Path, tmp_path: Path, pools: Pools, every: int
@@ -165,6 +167,7 @@ class Stopped(Wrapped):
         yield from self.inner.run(tasks, label)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("every", [1, 3])
 def test_resumed_after_ctrl_c_before_the_first_round(unbroken: Hashes, world: Path, tmp_path: Path, every: int) -> None:
     raw = small({"fedavg": {}}, outputs__checkpoint_every_rounds=every)

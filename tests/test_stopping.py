@@ -48,6 +48,7 @@ def test_a_stopped_run_tells_how_to_go_on_and_does(number: int, code: int, work:
     assert hashes(json.loads(resumed.out)) == whole
 
 
+@pytest.mark.slow
 def test_a_second_interrupt_does_not_disturb_the_end(work: Desk, whole: Hashes) -> None:
     interrupt(work, signal.SIGINT, 2)
     closed: list[bool] = []

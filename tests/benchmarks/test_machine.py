@@ -22,6 +22,7 @@ def test_a_run_leaves_its_times_and_weights(tmp_path: Path) -> None:
     assert used.peak_bytes > 1e6
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_or_hangs_says_so(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match="exit code 3: why"):
         machine.run(

@@ -116,6 +116,7 @@ def test_all_works_and_peers_have_words() -> None:
     assert report.NAMES.keys() == PEERS.keys()
 
 
+@pytest.mark.slow
 def test_the_picture_shows_the_best_of_each(tmp_path: Path) -> None:
     content = stored()
     rows = picture.shown(content)

@@ -209,6 +209,7 @@ def exact_cohorts(draw: st.DrawFn) -> tuple[Prices, Fleet]:
     return price, device
 
 
+@pytest.mark.slow
 @settings(max_examples=300)
 @given(
     exact_cohorts(),

@@ -129,6 +129,7 @@ def predicted(shape: LocalShape, size: tuple[int, int, int]) -> tuple[int, int]:
     return int(price.forward.total(one)[0]), int(price.backward.total(one)[0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_flops_equal_those_of_eager_models(case: tuple[Architecture, Architecture, Head, Terms]) -> None:
     shape = student(*case)
@@ -204,6 +205,7 @@ def test_closed_forms_at_the_published_sizes() -> None:
     assert predicted(tiny, (8, 128, 0))[0] - predicted(bottom, (8, 128, 0))[0] == 8 * layer
 
 
+@pytest.mark.slow
 def test_a_teacher_needs_room_and_the_projection_is_trained() -> None:
     shape = student(TINYBERT_4, BERT_BASE, MLM, LAYERS)
     alone = replace(shape, distillation=None)

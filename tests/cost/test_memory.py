@@ -198,6 +198,7 @@ def test_peak_adds_weights_gradients_and_optimizer_state(
     assert peak.tolist() == [fixed + at(activation_bytes(shape), *size) for size in largest.tolist()]
 
 
+@pytest.mark.slow
 def test_weights_gradients_and_state_of_bert_base_with_adamw() -> None:
     shape = LocalShape.of(BERT_BASE, MLM, full(12))
     idle = peak_bytes(shape, Optimizer(), np.zeros((1, 3), dtype=np.int64))

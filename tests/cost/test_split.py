@@ -107,6 +107,7 @@ def test_memory_of_the_client_is_what_it_holds_before_its_backward(head: Head, d
     assert int(found[0]) == held + 4 * 4 * parameters
 
 
+@pytest.mark.slow
 def test_a_client_of_bert_base_needs_a_fraction_of_the_memory() -> None:
     batch = np.array([[16, 128, 320]])
     whole = peak_polynomial(shape(), Optimizer()).at(batch)[0]

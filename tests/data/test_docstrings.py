@@ -142,6 +142,7 @@ def test_real_corpus_is_clean_and_labelled_exactly(networkx: Corpus) -> None:
     assert count > 4000
 
 
+@pytest.mark.slow
 def test_fingerprint_is_of_the_content(networkx: Corpus, tmp_path: Path) -> None:
     assert docstrings.load(NETWORKX, tmp_path, Silent()).fingerprint == networkx.fingerprint
     digest = hashlib.sha256(json.dumps([dict(networkx.sources), KINDS, TYPES]).encode())

@@ -39,6 +39,7 @@ def made(kind: str, cache: Path, vocabulary: int = 310) -> PreTrainedTokenizerFa
     return tokenizer.train_or_load(spec, texts, cache, "these texts", Silent())
 
 
+@pytest.mark.slow
 def test_training_gives_the_same_in_every_process() -> None:
     outputs = {
         subprocess.run(

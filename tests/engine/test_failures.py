@@ -120,6 +120,7 @@ def test_the_average_is_over_the_others(
     assert (event.text, event.round, event.method) == (told, 2, method)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", [0.0, 0.24])
 def test_too_many_failures_end_the_run_and_it_can_be_gone_on_with(
     world: Path, tmp_path: Path, sabotage: Sabotage, monkeypatch: pytest.MonkeyPatch, allowed: float

@@ -94,6 +94,7 @@ def test_callers_keep_their_random_numbers(recorder: Recorder) -> None:
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_few_built_models_are_kept(recorder: Recorder) -> None:
     host = Host("another")
     task = recorder.blocks[0][0]

@@ -123,6 +123,7 @@ def test_a_client_that_fails_is_named_and_the_others_count(
     assert "the disk of this phone is full" in trips["cause"][4]
 
 
+@pytest.mark.slow
 def test_a_stack_that_fails_as_a_whole_is_trained_one_by_one(
     world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -121,6 +121,7 @@ def test_flops_are_those_that_torch_counts(shape: LocalShape) -> None:
     assert int(price.backward.total(one)[0]) == backward.get_total_flops()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: f"{shape.head.kind} {shape.depth} {shape.exits}")
 def test_memory_is_what_real_training_keeps(shape: LocalShape) -> None:
     model = real_model(shape)

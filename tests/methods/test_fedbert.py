@@ -147,6 +147,7 @@ def last(out: Path, method: str) -> dict[str, Any]:
     return {name.removeprefix("group/"): a for name, a in found.arrays.items() if name.startswith("group/")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("state", ["reset", "keep"])
 def test_with_one_client_every_body_is_federated_averaging(state: str, world: Path, tmp_path: Path) -> None:
     """Also with dropout, where the client's draws are its own; in lockstep they are drawn for every step."""

@@ -100,6 +100,7 @@ def slow(folder: Path, deadline_s: float, **methods: dict[str, Any]) -> dict[str
     return raw | {"methods": methods}
 
 
+@pytest.mark.slow
 def test_partial_work_is_the_first_batches_to_the_last_bit(tmp_path: Path) -> None:
     """Where everybody has time for two of three batches, it is FedAvg with two batches."""
     unlimited = slow(tmp_path, 1e9, fedavg={})

@@ -201,6 +201,7 @@ def test_with_everything_global_it_is_fedavg_bit_for_bit(ended: Ended) -> None:
         assert one.reset_index(drop=True).equals(other.reset_index(drop=True)), table
 
 
+@pytest.mark.slow
 def test_it_goes_with_fedprox_and_with_server_optimizers(world: Path, tmp_path: Path) -> None:
     """With everything global it is those methods, bit for bit; with private parts it takes the same steps with less."""
     everything = {"kind": "fedsplitbert", "global_layers": [0, 1, 2, 3], "embeddings": "global", "head": "global"}

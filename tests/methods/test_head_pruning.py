@@ -184,6 +184,7 @@ def counted(task: TrainBlock) -> tuple[int, int]:
     return int(found[0]), int(found[1])
 
 
+@pytest.mark.slow
 def test_the_saved_model_is_the_one_that_was_tested(ended: tuple[fedsim.Run, Any], world: Path, tmp_path: Path) -> None:
     """It starts another run, whose evaluation before the first round is that after the last one of this run."""
     run, _ = ended
@@ -242,6 +243,7 @@ def test_a_damaged_list_of_heads_is_named(tmp_path: Path) -> None:
             pretrained.read_architecture(tmp_path, "model")
 
 
+@pytest.mark.slow
 def test_a_price_needs_the_number_of_heads(world: Path, tmp_path: Path) -> None:
     counted = {**OPTIONS, "heads": 2}
     del counted["threshold"]

@@ -55,6 +55,7 @@ def plain(workload: Workload, rounds: int) -> tuple[nn.Module, dict[int, list[Te
     return x, own, server
 
 
+@pytest.mark.slow
 def test_three_rounds_of_the_algorithm(tmp_path: Path) -> None:
     raw = TINY.write(tmp_path)
     raw["methods"] = {"scaffold": {}, "fedavg": {}}
@@ -143,6 +144,7 @@ def test_it_needs_plain_sgd(local: str, message: str, tmp_path: Path) -> None:
         load(file)
 
 
+@pytest.mark.slow
 def test_a_new_phase_knows_nothing_of_the_one_before(world: Path, tmp_path: Path) -> None:
     """Its first round is that of a run in which the phase before it had no control variates: FedAvg's."""
     sgd = {"optimizer": {"kind": "sgd", "learning_rate": 0.05}}

@@ -119,6 +119,7 @@ def test_so_it_is_beside_adapters(kind: str, targets: tuple[str, ...]) -> None:
     check_flops(LocalShape(TINY, head(kind), 3, train_head=True, adapters=adapters, train_adapters=True), kind)
 
 
+@pytest.mark.slow
 @HEADS
 @pytest.mark.parametrize("which", ["all", "top", "below the top", "head"])
 def test_memory_is_what_forward_keeps(kind: str, which: str) -> None:

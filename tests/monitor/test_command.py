@@ -95,6 +95,7 @@ def test_a_program_that_runs_already_is_not_to_be_started(work: Desk) -> None:
     assert "start Grafana:" in out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["prometheus", "grafana"])
 def test_a_port_of_another_program_is_refused(option: str, work: Desk) -> None:
     with answering(404) as port:

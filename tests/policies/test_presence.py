@@ -146,6 +146,7 @@ def test_nobody_is_ever_there(tmp_path: Path) -> None:
     assert error.value.key == "phases.further_pretrain.participation.clients_per_round"
 
 
+@pytest.mark.slow
 def test_a_step_is_made_without_those_who_never_come(tmp_path: Path) -> None:
     devices(tmp_path, [1.0, 2.0, 3.0, 40.0] + [1.0] * 4)
     there = recorded(tmp_path, [(client, 0.0, 30.0 if client < 4 else 1.0) for client in range(8)])
@@ -202,6 +203,7 @@ def test_in_turn_goes_round(policy: str, tmp_path: Path) -> None:
         assert set(starts.client[:8]) | set(starts.client[8:9]) == set(range(8))
 
 
+@pytest.mark.slow
 def test_by_samples_clients_come_as_often_as_their_shares(tmp_path: Path) -> None:
     devices(tmp_path, [1.0] * 4)
     raw = priced(

@@ -56,10 +56,12 @@ def test_price_mode_plays_the_same_trips(
     assert priced.equals(trained)
 
 
+@pytest.mark.slow
 def test_any_order_of_completion(raw: dict[str, Any], unbroken: Hashes, world: Path, tmp_path: Path) -> None:
     assert hashes(runs.run(raw, world, tmp_path / "run", lambda: Shuffled(0))) == unbroken
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy", ["asynchronous", *(slow(name) for name in POLICIES if name != "asynchronous")], indirect=True
 )
@@ -85,6 +87,7 @@ class Dying(Wrapped):
             yield result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("round_", [6, slow(1), slow(3), slow(5), slow(7)])
 @pytest.mark.parametrize("every", [1, slow(3)])
 def test_resumed_with_clients_under_way(

@@ -50,6 +50,7 @@ def trained(text: str) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "policy"),
     [

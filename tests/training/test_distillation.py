@@ -157,6 +157,7 @@ def test_distilbert_loss_equals_a_loop_over_tokens(masked_only: bool, tmp_path: 
     assert all(part.grad is None for part in ours.teacher.parts.values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 def test_tinybert_layer_losses_equal_a_loop_over_heads_and_tokens(family: Any, tmp_path: Path) -> None:
     narrow = replace(NARROW, family=family)

@@ -12,6 +12,7 @@ from fedsim.web.follow import Followed, PlannedPhase
 from tests import runs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["trained", "priced"])
 def test_sums_over_the_trace_are_the_runs_own_summary(name: str, request: pytest.FixtureRequest) -> None:
     folder = request.getfixturevalue(name)

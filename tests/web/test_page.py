@@ -124,6 +124,7 @@ def test_nothing_sticks_out_of_the_page(priced: Path, watch: Watch, opened: "Cal
     assert set(series(page, "spent")) == set(runs.METHODS)
 
 
+@pytest.mark.slow
 def test_the_command_says_where_and_ends_on_ctrl_c(trained: Path, work: Desk) -> None:
     with work.start("watch", str(trained), "--port", "0") as process:
         assert process.stderr is not None

@@ -74,6 +74,7 @@ def test_the_scenario_in_it_makes_the_same_run(trained: Path, world: Path, work:
     assert runs.hashes(again) == runs.hashes(own)
 
 
+@pytest.mark.slow
 def test_seeds_are_one_with_their_deviation(seeds: list[Path], opened: "Callable[..., Page]", tmp_path: Path) -> None:
     file = report.save(seeds, tmp_path / "seeds.html")
     together = inside(file.read_text())["together"]
@@ -93,6 +94,7 @@ def test_seeds_are_one_with_their_deviation(seeds: list[Path], opened: "Callable
     assert [height for _, height in series(page, "loss")["fedavg"]] == pytest.approx(loss.tolist())
 
 
+@pytest.mark.slow
 def test_of_large_runs_it_holds_a_part_and_all_sums(priced: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = inside(report.document([priced]))
     assert list(whole["rounds"][0]["fedavg"]) == [str(round_) for round_ in range(5)]

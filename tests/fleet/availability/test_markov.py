@@ -124,6 +124,7 @@ def test_the_same_bits_in_any_order_for_any_company() -> None:
     assert not np.array_equal(daily(offsets, seed=2).until(devices, 0.0), first[0.0])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(st.integers(0, 2**31), st.floats(0, 1e8), st.floats(1, 1e6), st.floats(1, 1e6))
 def test_what_is_said_of_the_future_comes_true(seed: int, now_s: float, available_s: float, away_s: float) -> None:

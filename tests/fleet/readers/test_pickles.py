@@ -21,6 +21,7 @@ PLAIN = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(PLAIN, st.sampled_from([3, 4, 5]))
 def test_plain_data_comes_back(value: Any, protocol: int) -> None:
