@@ -13,6 +13,7 @@ from fedsim.engine.disk import Disk
 from fedsim.engine.tasks import ClientWork, TrainBlock
 from fedsim.model.architecture import LocalShape
 from fedsim.model.stacked import Member, StackedModel
+from fedsim.stacking import LEAST_CLIENTS
 from fedsim.store.client_state import ClientStore
 from fedsim.training.stacked import train_stacked
 from fedsim.training.tensors import as_batch
@@ -20,7 +21,7 @@ from fedsim.training.update import Update
 
 MOST_PADDING = 1.25
 """A stack's batches have at most so many times the tokens of the clients' own: more is slower than one by one."""
-LEAST_CLIENTS, MOST_CLIENTS, MOST_STATES, MOST_LOGITS = 4, 64, 2**19, 2**22
+MOST_CLIENTS, MOST_STATES, MOST_LOGITS = 64, 2**19, 2**22
 """In a stack, and numbers of all their hidden states and logits in a step: more no longer fit a core's cache."""
 Batches = list[NumpyBatch]
 Alike = list[tuple[ClientWork, Batches]]
@@ -91,9 +92,9 @@ def most(shape: LocalShape, those: Alike) -> int:
     return min(MOST_CLIENTS, max(LEAST_CLIENTS, min(MOST_STATES // max(states, 1), MOST_LOGITS // max(logits, 1))))
 
 
-def _parts(those: Alike, most: int) -> Iterator[Alike]:
+def _parts(those: Alike, largest: int) -> Iterator[Alike]:
     """As few as possible, of like numbers."""
-    size = -(-len(those) // -(-len(those) // most))
+    size = -(-len(those) // -(-len(those) // largest))
     return (those[start : start + size] for start in range(0, len(those), size))
 
 
