@@ -24,9 +24,24 @@ from tests import runs
 from .test_command import free_port
 
 RUN = """
-import logging, sys, ray
-ray.init(num_cpus=1, include_dashboard=True, dashboard_port=int(sys.argv[2]), _temp_dir=sys.argv[1] + "/ray",
-         object_store_memory=100_000_000, logging_level=logging.ERROR, log_to_driver=False)
+import logging, sys, time
+from urllib.request import urlopen
+import ray
+from ray.cluster_utils import Cluster
+cluster = Cluster(initialize_head=True, head_node_args={
+    "num_cpus": 1, "include_dashboard": True, "dashboard_port": int(sys.argv[2]), "temp_dir": sys.argv[1] + "/ray",
+    "object_store_memory": 100_000_000})
+node = cluster.head_node
+# a driver that finds no agent to send its numbers to within half a minute never sends any
+for _ in range(300):
+    try:
+        urlopen(f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics", timeout=10).close()
+        break
+    except OSError:
+        time.sleep(1)
+else:
+    sys.exit("Ray's agent does not answer")
+ray.init(cluster.address, logging_level=logging.ERROR, log_to_driver=False)
 from fedsim import cli
 sys.argv = ["fedsim", "scenario", "small.yaml", "--hosts", "1", "--out", "run"]
 try:
@@ -52,8 +67,8 @@ def ask(url: str, query: str) -> list[dict[str, Any]]:
     return result
 
 
-def wait_for(url: str, query: str, value: float) -> None:
-    end = time.monotonic() + 120
+def wait_for(url: str, query: str, value: float, log: Path) -> None:
+    end = time.monotonic() + 300
     found: list[dict[str, Any]] = []
     while time.monotonic() < end:
         with suppress(OSError):  # it may still be starting
@@ -61,7 +76,7 @@ def wait_for(url: str, query: str, value: float) -> None:
         if found and float(found[0]["value"][1]) == value:
             return
         time.sleep(0.5)
-    pytest.fail(f"{query} is {found}, not {value}")
+    pytest.fail(f"{query} is {found}, not {value}\n{log.read_text()[-5000:]}")
 
 
 def compare(url: str, run: Run) -> None:
@@ -108,12 +123,12 @@ def test_series_of_a_run_are_read_back(short: Path, world: Path, monkeypatch: py
         ) as process,
     ):
         try:
-            wait_for(url, 'ray_fedsim_round{method="fedbt",phase="finetune"}', 5)
+            wait_for(url, 'ray_fedsim_round{method="fedbt",phase="finetune"}', 5, short / "log")
             run = read_run(short / "run")
             assert run.rounds["wasted_download_bytes"].sum() > 0
             last = run.rounds[run.rounds["method"] == "fedbt"]
             bytes_ = last["download_bytes"].sum()
-            wait_for(url, 'sum(ray_fedsim_traffic_bytes_total{method="fedbt",direction="down"})', bytes_)
+            wait_for(url, 'sum(ray_fedsim_traffic_bytes_total{method="fedbt",direction="down"})', bytes_, short / "log")
             compare(url, run)
             silent = [s.exported for s in SERIES if not ask(url, f'{{__name__=~"{s.exported}(_count)?"}}')]
             assert silent == ["ray_fedsim_server_flops_total"]  # central pre-training is not a method's own
