@@ -26,6 +26,12 @@ class UserError(FedsimError):
         return f"{where}{self.key}: {self.message}" if self.key else f"{where}{self.message}"
 
 
+def not_a_run(folder: Path, lacking: str, key: str | None = None) -> UserError:
+    """What is said of a folder in which a run's file is missing; `key` is the option that named the folder."""
+    fault = f"not a run folder: it has no {lacking}" if folder.is_dir() else "there is no such folder"
+    return UserError(fault, file=folder, key=key)
+
+
 class ClientError(FedsimError):
     """A client's local work failed; carries who, when and why (one message, shown once)."""
 

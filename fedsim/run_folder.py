@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import ValidationError
 
 from fedsim import __version__
-from fedsim.errors import UserError
+from fedsim.errors import UserError, not_a_run
 from fedsim.fleet.devices import Fleet
 from fedsim.scenario.identity import fingerprint
 from fedsim.scenario.schema import Scenario
@@ -96,8 +96,7 @@ def origin(folder: Path) -> Origin:
         UserError: not a run folder, a damaged one, or one made by other versions of what results depend on.
     """
     if not (folder / IDENTITY).is_file():
-        fault = f"not a run folder: it has no {IDENTITY}" if folder.is_dir() else "there is no such folder"
-        raise UserError(fault, file=folder, key="--resume")
+        raise not_a_run(folder, IDENTITY, "--resume")
     identity = read_json(folder / IDENTITY)
     try:
         scenario = Scenario.model_validate(read_json(folder / SCENARIO))
@@ -177,8 +176,7 @@ def summary(folder: Path) -> dict[str, Any]:
     if not (folder / SUMMARY).is_file():
         if is_run(folder):
             raise UserError(f"no method has ended yet: go on with --resume {folder}", file=folder)
-        fault = f"not a run folder: it has no {SUMMARY}" if folder.is_dir() else "there is no such folder"
-        raise UserError(fault, file=folder)
+        raise not_a_run(folder, SUMMARY)
     found = read_json(folder / SUMMARY)
     methods = found.get("methods")
     numbers = list(methods.values()) if isinstance(methods, dict) else []

@@ -233,6 +233,12 @@ def test_an_ended_method_is_shown_before_the_others_end(work: Desk) -> None:
     shown = work.run("show", "a")
     assert shown.code == 0
     assert "not ended:  fedbt; go on with: python -m fedsim scenario --resume a\n" in shown.out
+    for file in work.folder.glob("a/trace/*/stages/*.parquet"):
+        file.write_bytes(b"half")
+    damaged = work.run("show", "a")
+    assert damaged.code == 2
+    assert damaged.out == ""
+    assert ".parquet: " in damaged.err
 
 
 @pytest.mark.parametrize("debug", ["", "0", "1"])

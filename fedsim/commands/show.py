@@ -77,12 +77,15 @@ def show_summary(
     from fedsim.run_folder import unfinished
 
     out, shown = console(), {name: own for name, own in summary["methods"].items() if not methods or name in methods}
+    grids = []  # all are made before one is drawn: a damaged trace is all that is then said
     if not brief:
-        draw(out, of_run(shown, out.width, "prices only: nothing was trained" if summary.get("price") else ""))
+        grids.append(of_run(shown, out.width, "prices only: nothing was trained" if summary.get("price") else ""))
     if stages and not brief and (trained := [name for name, numbers in shown.items() if numbers["rounds"]]):
-        draw(out, stage_grid(run, trained))
+        grids.append(stage_grid(run, trained))
         if devices:
-            draw(out, class_grid(run, trained))
+            grids.append(class_grid(run, trained))
+    for grid in grids:
+        draw(out, grid)
     opening = f"fedsim.read_run({str(run)!r}), or: python -m fedsim show {shlex.quote(str(run))}"
     closing = [f"run folder: {run}", f"open it:    {opening}"]
     if left := unfinished(run, summary):

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from fedsim.errors import UserError, choose
+from fedsim.errors import UserError, choose, not_a_run
 from fedsim.trace.digest import HASHED, START, chain_rounds
 from fedsim.trace.manifest import Flush, Manifest, Part, trace_folder
 from fedsim.trace.schema import TABLES, Table
@@ -129,7 +129,7 @@ def read_run(path: str | Path) -> Run:
     """
     folder = Path(path)
     if not (folder / SCENARIO).is_file():
-        raise UserError(f"not the folder of a run: it has no {SCENARIO}", file=folder)
+        raise not_a_run(folder, SCENARIO)
     scenario = _json(folder / SCENARIO)
     if not (folder / SUMMARY).is_file():
         raise UserError(f"this run has not ended (no {SUMMARY} yet): wait for it, or go on with --resume", file=folder)

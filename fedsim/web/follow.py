@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from fedsim import run_folder
-from fedsim.errors import UserError
+from fedsim.errors import UserError, not_a_run
 from fedsim.scenario.schema import Scenario
 from fedsim.store.lock import held
 from fedsim.trace.manifest import NAME, Manifest, Part, trace_folder
@@ -48,10 +48,7 @@ class Followed:
 
     def __init__(self, folder: Path, *, proven: bool = False) -> None:
         if not run_folder.is_run(folder):
-            fault = (
-                f"not a run folder: it has no {run_folder.IDENTITY}" if folder.is_dir() else "there is no such folder"
-            )
-            raise UserError(fault, file=folder)
+            raise not_a_run(folder, run_folder.IDENTITY)
         self.folder, self._proven = folder, proven
         self.identity = run_folder.read_json(folder / run_folder.IDENTITY)
         raw = run_folder.read_json(folder / run_folder.SCENARIO)

@@ -42,7 +42,7 @@ def test_out_is_a_file_or_a_folder(run: Run, work: Desk) -> None:
         (("RUN", "--to", "latex", "--rounds", "1"), "does not go with --to latex"),
         (("RUN", "--to", "csv", "--rounds", "b"), "range of rounds"),
         (("RUN", "--to", "csv", "--method", "fedx"), "fedavg, fedbt"),
-        (("nowhere", "--to", "csv"), "not the folder of a run"),
+        (("nowhere", "--to", "csv"), "there is no such folder"),
         (("RUN",), "--to"),
     ],
 )

@@ -168,7 +168,7 @@ def test_methods_that_were_not_run_are_left_out(folder: Path) -> None:
 
 
 def test_not_a_finished_run(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"missing: not the folder of a run: it has no scenario\.json"):
+    with pytest.raises(UserError, match="missing: there is no such folder"):
         read_run(tmp_path / "missing")
     (folder / "run.json").write_text('{"total":')
     with pytest.raises(UserError, match=r"run\.json: damaged"):
