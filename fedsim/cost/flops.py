@@ -8,7 +8,7 @@ top. LayerNorm, GELU, softmax, embedding look-ups and the optimizer step count z
 from dataclasses import replace
 from functools import cache
 
-from fedsim.cost.products import WHOLE, Adapted, Coefficients, EncoderDecoder, Flops, Top
+from fedsim.cost.products import WHOLE, Coefficients, EncoderDecoder, EncoderLayer, Flops, Top
 from fedsim.model.architecture import Architecture, LocalShape
 from fedsim.model.distillation import Distillation
 
@@ -24,15 +24,10 @@ def flops(shape: LocalShape) -> Flops:
     gradient = shape.train_embeddings
     for place in range(shape.depth):
         top = Top.of(shape) if place == shape.depth - 1 else WHOLE
-        if shape.adapters is not None:
-            layer = Adapted(shape.architecture, place, shape.adapters, shape.train_adapters, top)
-            gradient = layer.run(gradient)
-            forward, backward = forward + layer.forward, backward + layer.backward
-        else:
-            trained = place in shape.train_layers
-            forward += _layer_forward(shape.architecture, place, top)
-            backward += _layer_backward(shape.architecture, place, top, trained=trained, input_gradient=gradient)
-            gradient = gradient or trained
+        trained = place in shape.train_layers if shape.adapters is None else shape.train_adapters
+        layer = EncoderLayer(shape.architecture, place, trained, shape.adapters, top)
+        gradient = layer.run(gradient)
+        forward, backward = forward + layer.forward, backward + layer.backward
         if place + 1 in shape.exits:
             exit_forward, exit_backward = _head(shape, input_gradient=gradient)
             forward, backward = forward + exit_forward, backward + exit_backward
@@ -54,7 +49,7 @@ def importance_flops(shape: LocalShape) -> Flops:
     a = shape.architecture
     backward = Coefficients(token=2 * a.hidden * a.attention_width(0) + 2 * 2 * a.hidden * a.feed_forward)
     for place in range(1, shape.depth):
-        backward += _layer_backward(a, place, trained=False, input_gradient=True)
+        backward += _frozen(a, place, True).backward
     frozen = LocalShape(a, replace(shape.head, everywhere=True), shape.depth)
     return Flops(flops(frozen).forward, backward + _head(frozen, input_gradient=True)[1])
 
@@ -71,26 +66,10 @@ def layers_only_units(shape: LocalShape) -> int:
     return shape.depth + len(shape.train_layers) + (shape.depth - lowest) + teacher
 
 
-def _layer_forward(architecture: Architecture, place: int, top: Top = WHOLE) -> Coefficients:
-    into, attention, behind = _layer(architecture, place, top)
-    return into + attention + behind
-
-
-def _layer_backward(
-    architecture: Architecture, place: int, top: Top = WHOLE, *, trained: bool, input_gradient: bool
-) -> Coefficients:
-    if not (trained or input_gradient):
-        return Coefficients()
-    into, attention, behind = _layer(architecture, place, top)
-    # Whatever needs a gradient here, all three of query, key and value do: so both operands of both products.
-    return into * (trained + input_gradient) + attention * 2 + behind * (1 + trained)
-
-
-def _layer(architecture: Architecture, place: int, top: Top) -> tuple[Coefficients, Coefficients, Coefficients]:
-    """Forward: of queries, keys and values; of all pairs; of what stands behind the attention."""
-    h, f, w = architecture.hidden, architecture.feed_forward, architecture.attention_width(place)
-    into = top.query(2 * h * w) + Coefficients(token=2 * 2 * h * w)
-    return into, top.pairs(2 * 2 * w), top.behind(2 * h * w + 2 * 2 * h * f)
+def _frozen(architecture: Architecture, place: int, gradient: bool = False) -> Flops:
+    layer = EncoderLayer(architecture, place)
+    layer.run(gradient)
+    return Flops(layer.forward, layer.backward)
 
 
 def _encoder_decoder(shape: LocalShape) -> EncoderDecoder:
@@ -112,7 +91,7 @@ def _distillation(shape: LocalShape, distillation: Distillation) -> Flops:
     own, teacher = shape.architecture.hidden, distillation.teacher
     forward, backward = Coefficients(), Coefficients()
     for place in range(distillation.teacher_depth):
-        forward += _layer_forward(teacher, place)
+        forward += _frozen(teacher, place).forward
     if distillation.teacher_logits:
         forward += _head(LocalShape(teacher, shape.head, teacher.layers), input_gradient=False)[0]
     gradient = shape.train_embeddings

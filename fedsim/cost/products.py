@@ -102,12 +102,13 @@ class Products:
 
     def _attend(self, query: bool, key: bool, value: bool) -> bool:
         """Scores of all pairs, and what they pick from the values; arguments say what needs a gradient."""
-        self._product(query, key)
-        self._product(query or key, value)
+        self._product(query, key, self._width)
+        self._product(query or key, value, self._width)
         return query or key or value
 
-    def _product(self, left: bool, right: bool) -> None:
-        one = self._top.pairs(2 * self._width)
+    def _product(self, left: bool, right: bool, width: int) -> None:
+        """So many multiplications for every pair."""
+        one = self._top.pairs(2 * width)
         self.forward += one
         self.backward += one * (left + right)
 
@@ -149,27 +150,47 @@ class EncoderDecoder(Products):
         self.gradient = self._matrix(self._h, self._f, inner, trained) or self.gradient
 
 
-class Adapted(Products):
-    """A frozen layer with low-rank factors beside some of its matrices: query, key and value may differ."""
+class EncoderLayer(Products):
+    """A layer of an encoder, whole or with low-rank factors beside some of its matrices: these may differ."""
 
     def __init__(
-        self, architecture: Architecture, place: int, adapters: Adapters, trained: bool, top: Top = WHOLE
+        self,
+        architecture: Architecture,
+        place: int,
+        trained: bool = False,
+        adapters: Adapters | None = None,
+        top: Top = WHOLE,
     ) -> None:
+        """`trained`: the matrices are; where there are adapters, those, and no matrix."""
         super().__init__(architecture.attention_width(place), top)
         self._sizes, self._adapters, self._trained = matrix_sizes(architecture, place), adapters, trained
+        self._heads, self._hidden = architecture.heads_in(place), architecture.hidden
 
     def run(self, gradient: bool) -> bool:
         """Go through the layer; whether its input needs a gradient, and then whether its output does."""
-        query = self._linear("query", gradient, self._top.query)
-        key, value = (self._linear(name, gradient) for name in ("key", "value"))
-        behind = self._top.behind
-        states = self._linear("attention_output", self._attend(query, key, value), behind) or gradient
+        behind, query = self._top.behind, self._linear("query", gradient, self._top.query)
+        if self._top.one_query and not self._beside("key", "value"):
+            mixed = self._absorbed(query, gradient)
+        else:
+            mixed = self._attend(query, *(self._linear(name, gradient) for name in ("key", "value")))
+        states = self._linear("attention_output", mixed, behind) or gradient
         return self._linear("feed_forward_out", self._linear("feed_forward_in", states, behind), behind) or states
+
+    def _absorbed(self, query: bool, states: bool) -> bool:
+        """The attention without keys and values (`fedsim.model.absorbed`): every head meets all of a state."""
+        asking = self._linear("key", query, self._top.query)
+        self._product(asking, states, self._heads * self._hidden)
+        self._product(asking, states, self._heads * self._hidden)
+        return self._linear("value", asking or states, self._top.query)
+
+    def _beside(self, *names: str) -> bool:
+        """Any of these matrices has factors beside it."""
+        return self._adapters is not None and any(name in self._adapters.targets for name in names)
 
     def _linear(self, name: str, gradient: bool, of: Rows = _every) -> bool:
         outputs, inputs = self._sizes[name]
-        self._matrix(outputs, inputs, gradient, False, of)
-        if name not in self._adapters.targets:
-            return gradient
+        needed = self._matrix(outputs, inputs, gradient, self._trained and self._adapters is None, of)
+        if self._adapters is None or not self._beside(name):
+            return needed
         rank, train_a = self._adapters.rank, self._trained and self._adapters.train_a
         return self._matrix(outputs, rank, self._matrix(rank, inputs, gradient, train_a, of), self._trained, of)

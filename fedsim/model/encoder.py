@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedsim.model.absorbed import attend_absorbed
 from fedsim.model.architecture import Architecture
 
 
@@ -64,8 +65,7 @@ class _SelfAttention(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None, rows: Tensor | None) -> Tensor:
         dropout = self.dropout.p if self.training else 0.0
-        query = self.query(asking(states, rows))
-        return answered(attend(query, self.key(states), self.value(states), mask, self.width, dropout), rows)
+        return look_up(states, rows, self.query, self.key, self.value, mask, self.width, dropout)
 
 
 class _Output(nn.Module):
@@ -132,9 +132,8 @@ class _DistilAttention(nn.Module):
 
     def forward(self, states: Tensor, mask: Tensor | None, rows: Tensor | None) -> Tensor:
         dropout = self.dropout.p if self.training else 0.0
-        query = self.q_lin(asking(states, rows))
-        attended = attend(query, self.k_lin(states), self.v_lin(states), mask, self.width, dropout)
-        return self.out_lin(answered(attended, rows))  # type: ignore[no-any-return]
+        mixed = look_up(states, rows, self.q_lin, self.k_lin, self.v_lin, mask, self.width, dropout)
+        return self.out_lin(mixed)  # type: ignore[no-any-return]
 
 
 class _FeedForward(nn.Module):
@@ -165,6 +164,28 @@ class DistilBertLayer(nn.Module):
         return self.output_layer_norm(self.ffn(attended) + attended)  # type: ignore[no-any-return]
 
 
+def look_up(
+    states: Tensor,
+    rows: Tensor | None,
+    query: nn.Module,
+    key: nn.Module,
+    value: nn.Module,
+    mask: Tensor | None,
+    width: int,
+    dropout: float,
+) -> Tensor:
+    """Attention in heads of `width`: of all states, or of some `rows` alone, as in `BertLayer.forward`.
+
+    Of as many rows of each sample the queries alone are made, and of plain matrices no keys and values.
+    """
+    if rows is None or rows.dim() == 1:
+        return picked(attend(query(states), key(states), value(states), mask, width, dropout), rows)
+    queries = query(picked(states, rows).view(*rows.shape, -1))
+    if isinstance(key, nn.Linear) and isinstance(value, nn.Linear):
+        return attend_absorbed(queries, key, value, states, mask, width, dropout).flatten(0, 1)
+    return attend(queries, key(states), value(states), mask, width, dropout).flatten(0, 1)
+
+
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, width: int, dropout: float) -> Tensor:
     """Scaled dot-product attention in heads of `width`, as many as there are: [B, L, heads * width] in and out.
 
@@ -174,16 +195,6 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, width
     q, k, v = (states.view(*states.shape[:2], -1, width).transpose(1, 2) for states in (query, key, value))
     mixed = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout, scale=width**-0.5)
     return mixed.transpose(1, 2).reshape(*query.shape[:2], -1)
-
-
-def asking(states: Tensor, rows: Tensor | None) -> Tensor:
-    """States that queries are made of, [B, n, hidden]: all of them, but where `rows` has as many of each sample."""
-    return states if rows is None or rows.dim() == 1 else picked(states, rows).view(*rows.shape, -1)
-
-
-def answered(mixed: Tensor, rows: Tensor | None) -> Tensor:
-    """Of what the queries have found, what is wanted: where they were made for it, all of it."""
-    return picked(mixed, rows) if rows is None or rows.dim() == 1 else mixed.flatten(0, 1)
 
 
 def picked(states: Tensor, rows: Tensor | None) -> Tensor:

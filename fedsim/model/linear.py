@@ -1,7 +1,7 @@
 """Linear layers whose products on a CPU are oneDNN's.
 
-PyTorch's own go to MKL, which leaves the widest vector units of processors of other makers idle: there a training step
-takes a third to nearly half less time this way, from 128 units on. Values may differ in the last bit.
+PyTorch's own go to MKL, which leaves the widest vector units of processors of other makers idle: there a large product
+takes half the time this way. A call costs as much as 2^20 multiplications. Values may differ in the last bit.
 """
 
 from typing import Any
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SMALLEST = 2**14
-"""Entries of the smallest matrix that is worth the call: smaller ones are left to PyTorch."""
+LEAST, LEAST_FOR_WEIGHT = 2**21, 2**22
+"""Multiplications of the smallest product that is worth the call, and of the smallest gradient of a weight: what is
+smaller is left to PyTorch."""
 _ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")  # type: ignore[no-untyped-call]
 
 
@@ -30,7 +31,7 @@ class _Product(torch.autograd.Function):
         rows = grad.reshape(-1, grad.shape[-1])
         return (
             None if weight is None else _product(grad, weight.t()),
-            None if x is None else _product(rows.t(), x.reshape(-1, x.shape[-1]).t()),
+            None if x is None else weight_gradient(rows, x.reshape(-1, x.shape[-1])),
             rows.sum(0) if ctx.needs_input_grad[2] else None,
         )
 
@@ -52,20 +53,20 @@ class _Stacked(torch.autograd.Function):
         ctx.weight, ctx.alike = weight, alike
         if alike:
             return product(x.flatten(0, 1), weight[0], bias[0]).view(*x.shape[:2], -1)
-        if _fast(x, weight):
+        if _pays(x[0], weight[0]):
             return torch.stack([_product(*own) for own in zip(x, weight, bias, strict=True)])
         return torch.baddbmm(bias[:, None], x, weight.transpose(1, 2))
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, Tensor | None, None]:
         (x,), weight, into = ctx.saved_tensors, ctx.weight, None
-        fast = _fast(x, weight)
         if ctx.needs_input_grad[0] and ctx.alike:
             into = input_gradient(grad.flatten(0, 1), weight[0]).view(x.shape)
         elif ctx.needs_input_grad[0]:
             each = zip(grad, weight, strict=True)
+            fast = _pays(grad[0], weight[0])
             into = torch.stack([_product(g, own.t()) for g, own in each]) if fast else torch.bmm(grad, weight)
-        if fast:
+        if _pays(x[0], weight[0], LEAST_FOR_WEIGHT):
             for total, g, rows in zip(weight.grad, grad, x, strict=True):
                 total.add_(_product(g.t(), rows.t()))
         else:
@@ -73,10 +74,10 @@ class _Stacked(torch.autograd.Function):
         return into, None, grad.sum(1) if ctx.needs_input_grad[2] else None, None
 
 
-def _fast(x: Tensor, weight: Tensor) -> bool:
-    """Large float32 matrices on a CPU."""
-    large = weight.shape[-1] * weight.shape[-2] >= SMALLEST and not torch.is_autocast_enabled("cpu")
-    return _ONEDNN and large and x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+def _pays(x: Tensor, weight: Tensor, least: int = LEAST) -> bool:
+    """Whether the product of rows [..., in] or [..., out] and a weight [out, in] is a large one on a CPU."""
+    rows = x.numel() // x.shape[-1]
+    return _ONEDNN and rows * weight.numel() >= least and weight.dtype == torch.float32 and plain_float32(x)
 
 
 def plain_float32(x: Tensor) -> bool:
@@ -86,21 +87,21 @@ def plain_float32(x: Tensor) -> bool:
 
 def product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """``x @ weight.T + bias`` without automatic differentiation, [n, in] -> [n, out]."""
-    return _product(x, weight, bias) if _fast(x, weight) else functional.linear(x, weight, bias)
+    return _product(x, weight, bias) if _pays(x, weight) else functional.linear(x, weight, bias)
 
 
 def input_gradient(grad: Tensor, weight: Tensor) -> Tensor:
     """Gradient of x, [n, in], from that of the product, [n, out]."""
-    return _product(grad, weight.t()) if _fast(grad, weight) else grad @ weight
+    return _product(grad, weight.t()) if _pays(grad, weight) else grad @ weight
 
 
-def weight_gradient(grad: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+def weight_gradient(grad: Tensor, x: Tensor) -> Tensor:
     """Gradient of the weight, [out, in], from that of the product, [n, out], and from x, [n, in]."""
-    return _product(grad.t(), x.t()) if _fast(grad, weight) else grad.t() @ x
+    return _product(grad.t(), x.t()) if _pays(grad.t(), x.t(), LEAST_FOR_WEIGHT) else grad.t() @ x
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None, alike: bool = False) -> Tensor:
-    """``x @ weight.T + bias``; by oneDNN for large float32 matrices on a CPU, decided by shapes alone.
+    """``x @ weight.T + bias``; by oneDNN for large float32 matrices on a CPU, decided by sizes alone.
 
     With a weight [C, out, in] or a bias [C, out] the rows of x are those of C clients, and each has its own. While they
     are all `alike`, one product does for all of them.
@@ -114,7 +115,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None, alike: bool = False) 
         else:
             out = _Stacked.apply(rows, weight, own, alike)  # type: ignore[no-untyped-call]
         return out.view(*x.shape[:-1], -1)
-    if _fast(x, weight):
+    if _pays(x, weight):
         out = _Product.apply(x, weight, bias)  # type: ignore[no-untyped-call]
         return out
     return functional.linear(x, weight, bias)

@@ -37,7 +37,7 @@ class _TiedLoss(torch.autograd.Function):
         slope = shares.mul_((scale * grad)[:, None])
         return (
             input_gradient(slope, words) if ctx.needs_input_grad[0] else None,
-            None if states is None else weight_gradient(slope, states, words),
+            None if states is None else weight_gradient(slope, states),
             slope.sum(0) if ctx.needs_input_grad[2] else None,
             None,
         )

@@ -6,15 +6,15 @@ from torch import nn
 from torch.nn import functional
 
 from fedsim.model import linear as module
-from fedsim.model.linear import SMALLEST, Linear, linear, use_onednn
+from fedsim.model.linear import LEAST, LEAST_FOR_WEIGHT, Linear, linear, use_onednn
 
 
-@pytest.mark.parametrize("shape", [(256,), (5, 256), (3, 7, 256)])
+@pytest.mark.parametrize("shape", [(256,), (5, 256), (3, 7, 256), (3, 30, 256), (200, 256)])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
 def test_values_and_gradients(shape: tuple[int, ...], bias: bool, wanted: tuple[bool, bool]) -> None:
     torch.manual_seed(0)
-    assert SMALLEST <= 96 * 256
+    assert 21 * 96 * 256 < LEAST <= 90 * 96 * 256 < LEAST_FOR_WEIGHT <= 200 * 96 * 256
     found: list[torch.Tensor | None] = []
     expected: list[torch.Tensor | None] = []
     for product, results in ((linear, found), (functional.linear, expected)):
@@ -45,20 +45,41 @@ def saved(x: torch.Tensor, weight: torch.Tensor) -> int:
 
 
 def test_nothing_is_kept_that_no_gradient_needs() -> None:
-    x, weight = torch.randn(10, 256), torch.randn(64, 256)
+    x, weight = torch.randn(LEAST // 64 // 256, 256), torch.randn(64, 256)
     assert saved(x, weight) == 0
     assert saved(x.requires_grad_(), weight) == weight.numel()
     assert saved(x.detach(), weight.requires_grad_()) == x.numel()
 
 
-def test_small_matrices_and_other_precisions_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_small_products_and_other_precisions_are_left_to_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._Product, "apply", None)
-    x, small = torch.randn(4, 64), torch.randn(64, 64)
-    assert torch.equal(linear(x, small, None), functional.linear(x, small))
-    large = torch.randn(512, 64)
-    assert linear(x.double(), large.double(), None).dtype == torch.float64
+    x, weight = torch.randn(LEAST // 64 // 64, 64), torch.randn(64, 64)
+    assert torch.equal(linear(x[:-1], weight, None), functional.linear(x[:-1], weight))
+    with pytest.raises(TypeError):
+        linear(x, weight, None)
+    assert linear(x.double(), weight.double(), None).dtype == torch.float64
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert linear(x, large, None).dtype == torch.bfloat16
+        assert linear(x, weight, None).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("rows", [2, 300, 1500])
+@pytest.mark.parametrize("alike", [False, True])
+def test_clients_side_by_side_are_each_for_itself(rows: int, alike: bool) -> None:
+    sizes = [rows * 64 * 96, 3 * rows * 64 * 96]
+    assert (sizes[0] >= LEAST, sizes[1] >= LEAST) in {(False, False), (False, True), (True, True)}
+    torch.manual_seed(2)
+    x, slope = torch.randn(3, rows, 64, requires_grad=True), torch.randn(3, rows, 96)
+    own = torch.randn(1 if alike else 3, 96, 64).repeat(3 if alike else 1, 1, 1)
+    weight, bias = own.requires_grad_(), torch.randn(1, 96).repeat(3, 1).requires_grad_()
+    weight.grad = torch.zeros_like(weight)
+    linear(x.view(3 * rows, 64), weight, bias, alike).backward(slope.view(3 * rows, 96))
+    for client in range(3):
+        alone = [each[client].detach().requires_grad_() for each in (x, weight, bias)]
+        functional.linear(*alone).backward(slope[client])
+        for one, other in zip((x, weight, bias), alone, strict=True):
+            assert one.grad is not None
+            assert other.grad is not None
+            torch.testing.assert_close(one.grad[client], other.grad, rtol=1e-5, atol=1e-3)
 
 
 def test_a_module_s_layers_are_replaced_in_place() -> None:
