@@ -47,8 +47,8 @@ def test_values_and_gradients_are_those_of_keys_and_values(clients: int | None, 
     torch.testing.assert_close(found, expected)
 
     slope = torch.randn(found.shape)
-    found.backward(slope)
-    expected.backward(slope)
+    found.backward(slope)  # type: ignore[no-untyped-call]
+    expected.backward(slope)  # type: ignore[no-untyped-call]
     for one, other in zip(mine, theirs, strict=True):
         torch.testing.assert_close(one.grad, other.grad)
     for place, stacked in enumerate((found_key, found_value)):

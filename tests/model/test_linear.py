@@ -72,10 +72,10 @@ def test_clients_side_by_side_are_each_for_itself(rows: int, alike: bool) -> Non
     own = torch.randn(1 if alike else 3, 96, 64).repeat(3 if alike else 1, 1, 1)
     weight, bias = own.requires_grad_(), torch.randn(1, 96).repeat(3, 1).requires_grad_()
     weight.grad = torch.zeros_like(weight)
-    linear(x.view(3 * rows, 64), weight, bias, alike).backward(slope.view(3 * rows, 96))
+    linear(x.view(3 * rows, 64), weight, bias, alike).backward(slope.view(3 * rows, 96))  # type: ignore[no-untyped-call]
     for client in range(3):
         alone = [each[client].detach().requires_grad_() for each in (x, weight, bias)]
-        functional.linear(*alone).backward(slope[client])
+        functional.linear(*alone).backward(slope[client])  # type: ignore[no-untyped-call]
         for one, other in zip((x, weight, bias), alone, strict=True):
             assert one.grad is not None
             assert other.grad is not None
