@@ -102,7 +102,7 @@ MLM = Workload(
 """Bound by computing: nearly all of its time goes into matrix products, most of them in the head."""
 CLASSIFY = Workload(
     name="classify", task="classify", seed=4, clients=1000, cohort_clients=100, samples=16, batch_samples=8, tokens=32,
-    vocabulary=2000, hidden=64, heads=2, feed_forward=256, rounds=10,
+    vocabulary=2000, hidden=64, heads=2, feed_forward=256, rounds=20,
 )  # fmt: skip
 """Bound by overhead: an update is two steps of a few milliseconds, and there are a hundred a round."""
 WORKLOADS = {work.name: work for work in (MLM, CLASSIFY, _wide(MLM), _cohort(MLM), _wide(CLASSIFY), _cohort(CLASSIFY))}
