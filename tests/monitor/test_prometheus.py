@@ -81,7 +81,11 @@ def wait_for(url: str, query: str, value: float, log: Path) -> None:
 
 def answers(url: str, query: str) -> bool:
     """Whether it finds something; a rate needs two scrapes."""
-    return any(ask(url, query) or time.sleep(0.5) for _ in range(40))
+    for _ in range(40):
+        if ask(url, query):
+            return True
+        time.sleep(0.5)
+    return False
 
 
 def compare(url: str, run: Run) -> None:
