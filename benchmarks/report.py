@@ -17,8 +17,9 @@ without any framework, and beside other simulators. `make bench` has written thi
 All systems start from the same weights and see the same batches in the same order, and each run's final weights are
 compared with those of plain sequential training: nobody is quick by doing something else. One thing that fedsim does
 differs, and has rows of its own, *needed positions*, its default: the last layer behind its attention, and logits, are
-computed where a token or a class is predicted from, and not at the other positions (`last_layer: needed`,
-`mlm_positions: masked`). Loss and gradients are the same. Only rows without it compare like with like.
+computed where a token or a class is predicted from, and not at the other positions; for a class, these have no queries,
+keys and values in that layer either (`last_layer: needed`, `mlm_positions: masked`). Loss and gradients are the same.
+Only rows without it compare like with like.
 
 ![Updates per second relative to the best loop of plain PyTorch, and seconds until the first round is done]({PICTURE})
 """
