@@ -269,9 +269,10 @@ class MethodRun:
         self.account.event("round", turn.round, turn.stage.label, seconds)
         self.account.seal(turn.round)
         every = self.world.scenario.outputs.checkpoint_every_rounds
-        last, due = self.state.round == self.rounds, self.state.round % every == 0
-        # rounds that are only priced take milliseconds: saving them takes longer than playing them again
-        if last or (due and (self.engine is not None or self._spacing.due)):
+        last, due = self.state.round == self.rounds, self.state.round % (every or 1) == 0
+        # short rounds, above all those that are only priced, are sooner done again than saved
+        often = every is not None and self.engine is not None
+        if last or (due and (often or self._spacing.due)):
             with self._spacing:
                 self.account.checkpoint(self.state)
 

@@ -120,7 +120,7 @@ def small(methods: Mapping[str, Mapping[str, Any]] = METHODS, **changes: Any) ->
             },
         },
         "methods": deepcopy(dict(methods)),
-        "outputs": {"save_models": False},
+        "outputs": {"save_models": False, "checkpoint_every_rounds": 1},
     }
     for path, value in changes.items():
         *parents, last = path.split("__")

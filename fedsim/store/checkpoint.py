@@ -42,7 +42,7 @@ class Spacing:
     However large they are, they take at most a twentieth of the time. Results do not depend on when they are made.
     """
 
-    least_s = 5.0
+    least_s = 2.0
     """Shortest time between two of them."""
 
     def __init__(self) -> None:
