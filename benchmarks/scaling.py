@@ -63,16 +63,18 @@ class Scaled:
     """Processor seconds of the driver a round."""
     driver_cores: float
     """Share of a core that the driver takes."""
+    waiting_cores: float
+    """The same of the time in which it does nothing but wait for a host."""
     busy: float
     """Share of the hosts' time that goes into training."""
     store_bytes: tuple[int, int]
-    """Used of the object store after the second round and after the last."""
+    """Most that was used of the object store in the first and in the second half of the rounds."""
 
 
 class Watch:
-    """Notes the clock and processor times at the end of every round; after the second and the last the object store.
+    """Notes the clock and processor times at the end of every round, and now and then the object store.
 
-    To ask for the store takes some milliseconds, which would count as the run's.
+    To ask for the store takes some milliseconds, which count as the run's.
     """
 
     def __init__(self, hosts: list[int], rounds: int) -> None:
@@ -85,7 +87,7 @@ class Watch:
         times = [process.cpu_times() for process in self.hosts]
         hosts_s = sum(one.user + one.system for one in times)
         self.marks.append((time.perf_counter(), hosts_s, time.process_time()))
-        if len(self.marks) in (2, self._rounds):
+        if len(self.marks) in (2, self._rounds) or len(self.marks) % 10 == 0:
             self.stored.append(_stored_bytes())
 
 
@@ -154,7 +156,20 @@ def measure(size: Size, clients: int, cohort: int, rounds: int, hosts: int) -> S
     with tempfile.TemporaryDirectory(prefix="fedsim-scaling-") as temporary:
         folder = Path(temporary)
         loaded = load(scenario(folder, size, clients, cohort, rounds))
-        engine = RayEngine(hosts, dashboard=False)
+
+        class Timed(RayEngine):
+            """Notes how long the driver waits, and what it takes of a core then."""
+
+            waited_s = waited_cpu_s = 0.0
+
+            def _next(self, references: list[Any]) -> Any:
+                wall_s, cpu_s = time.perf_counter(), time.process_time()
+                reference = super()._next(references)
+                self.waited_s += time.perf_counter() - wall_s
+                self.waited_cpu_s += time.process_time() - cpu_s
+                return reference
+
+        engine = Timed(hosts, dashboard=False)
         watch, busy = Watch(engine.processes(), rounds), list[float]()
 
         class Noted(Silent):
@@ -174,22 +189,23 @@ def measure(size: Size, clients: int, cohort: int, rounds: int, hosts: int) -> S
         host_cpu_s=round((last[1] - first[1]) / spans, 4),
         driver_cpu_s=round((last[2] - first[2]) / spans, 4),
         driver_cores=round((last[2] - first[2]) / span_s, 4),
+        waiting_cores=round(engine.waited_cpu_s / engine.waited_s, 4),
         busy=round(sum(busy[1:]) / (hosts * span_s), 4),
-        store_bytes=(watch.stored[0], watch.stored[-1]),
+        store_bytes=(max(watch.stored[: len(watch.stored) // 2]), max(watch.stored[len(watch.stored) // 2 :])),
     )
 
 
 def table(found: list[Scaled]) -> str:
     """For people."""
     head = "| clients a round | rounds | s a round | ms a client | hosts, CPU ms a client | driver, CPU ms a client "
-    lines = [head + "| driver, cores | hosts busy | object store, MB |", "|---" * 9 + "|"]
+    lines = [head + "| driver, cores | while it waits | hosts busy | object store, MB |", "|---" * 10 + "|"]
     for one in found:
         before, after = (f"{size / 1e6:.2f}" for size in one.store_bytes)
         per_client = 1000 / one.cohort
         lines.append(
             f"| {one.cohort:,} | {one.rounds} | {one.round_s:.3f} | {one.update_ms:.2f} "
             f"| {one.host_cpu_s * per_client:.2f} | {one.driver_cpu_s * per_client:.2f} | {one.driver_cores:.3f} "
-            f"| {100 * one.busy:.0f} % | {before} to {after} |"
+            f"| {one.waiting_cores:.3f} | {100 * one.busy:.0f} % | {before} to {after} |"
         )
     return "\n".join(lines)
 
