@@ -44,13 +44,14 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 class _Stacked(torch.autograd.Function):
     """The same for each of C clients: x [C, n, in], weight [C, out, in], bias [C, out].
 
-    The weights' gradient is added to where it belongs at once, without a copy on the way.
+    The weights' gradient is added to where it belongs at once, without a copy on the way; a `stale` one is overwritten.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, alike: bool) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.weight, ctx.alike = weight, alike
+        ctx.weight, ctx.alike, ctx.first = weight, alike, is_stale(weight)
+        mark(weight, stale=False)
         if alike:
             return product(x.flatten(0, 1), weight[0], bias[0]).view(*x.shape[:2], -1)
         if _pays(x[0], weight[0]):
@@ -67,11 +68,22 @@ class _Stacked(torch.autograd.Function):
             fast = _pays(grad[0], weight[0])
             into = torch.stack([_product(g, own.t()) for g, own in each]) if fast else torch.bmm(grad, weight)
         if _pays(x[0], weight[0], LEAST_FOR_WEIGHT):
+            put = Tensor.copy_ if ctx.first else Tensor.add_
             for total, g, rows in zip(weight.grad, grad, x, strict=True):
-                total.add_(_product(g.t(), rows.t()))
+                put(total, _product(g.t(), rows.t()))
         else:
-            weight.grad.baddbmm_(grad.transpose(1, 2), x)
+            weight.grad.baddbmm_(grad.transpose(1, 2), x, beta=0 if ctx.first else 1)
         return into, None, grad.sum(1) if ctx.needs_input_grad[2] else None, None
+
+
+def mark(weight: Tensor, *, stale: bool) -> None:
+    """Say whether the weight's gradient is one of before, for its first product to overwrite in the way back."""
+    weight.stale = stale  # type: ignore[attr-defined]
+
+
+def is_stale(weight: Tensor) -> bool:
+    """Whether the weight's gradient is one of before."""
+    return getattr(weight, "stale", False)
 
 
 def _pays(x: Tensor, weight: Tensor, least: int = LEAST) -> bool:

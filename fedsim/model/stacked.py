@@ -16,7 +16,7 @@ from torch.nn import functional
 from fedsim.model.architecture import LocalShape
 from fedsim.model.embedding import lookup
 from fedsim.model.layout import Layout
-from fedsim.model.linear import Linear
+from fedsim.model.linear import Linear, is_stale, mark
 from fedsim.model.local import Batch, LocalModel, source
 from fedsim.model.width import Window
 from fedsim.plan import EMBEDDINGS, PartName, Slot
@@ -44,6 +44,11 @@ class StackedModel(LocalModel):
         for module in self.module.modules():
             if type(module) is nn.LayerNorm:
                 module.__class__ = Norm
+        trained = [own for own in self.module.parameters() if own.grad is not None]
+        made = [module.weight for module in self.module.modules() if isinstance(module, Linear)]
+        matrices = {id(weight) for weight in (*made, self._words) if weight.dim() == 3}
+        self._matrices = [own for own in trained if id(own) in matrices]
+        self._others = [own for own in trained if id(own) not in matrices]
 
     def fill(
         self, groups: Sequence[Mapping[str, Tensor]], slots: Sequence[tuple[Slot, ...]], window: Window | None = None
@@ -95,9 +100,19 @@ class StackedModel(LocalModel):
         states: Tensor = own.dropout(own.LayerNorm((words + places[:, None]).view(samples, tokens, -1)))
         return states
 
+    def zero_grad(self) -> None:
+        """Clear the gradients; those of matrices when `losses` has found out which of them will be overwritten."""
+        for own in self._others:
+            _clear(own)
+        for own in self._matrices:
+            mark(own, stale=True)
+
     def losses(self, batch: Batch) -> Tensor:
         """Each client's mean cross-entropy over what is predicted, [C]."""
         each = functional.cross_entropy(self.logits(batch).float(), batch.targets, reduction="none")
+        for own in self._matrices:
+            if is_stale(own):  # no product that overwrites it has been made
+                _clear(own)
         return each.view(self.clients, -1).sum(1) / self.predicted(batch)
 
     def predicted(self, batch: Batch) -> Tensor:
@@ -111,6 +126,12 @@ class StackedModel(LocalModel):
         scale = (most / (norms + 1e-6)).clamp(max=1.0)
         for grad in grads:
             grad.mul_(scale[:, None])
+
+
+def _clear(parameter: Tensor) -> None:
+    assert parameter.grad is not None
+    parameter.grad.zero_()
+    mark(parameter, stale=False)
 
 
 @dataclass

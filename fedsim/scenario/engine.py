@@ -59,8 +59,8 @@ class Outputs(Config):
     folder: Text = "runs"
     """Parent folder of run folders."""
     checkpoint_every_rounds: Count | None = None
-    """Rounds between checkpoints; the trace is written with them. Without it, and in price mode, they are seconds apart,
-    and take at most a twentieth of the time."""
+    """Rounds between checkpoints; the trace is written with them. Without it, and in price mode, they are seconds
+    apart, and take at most a twentieth of the time."""
     save_models: Flag = True
     """Save each method's final global model in `transformers` format."""
     figures: Flag = False
