@@ -19,6 +19,7 @@ from fedsim.engine.base import Engine
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.ray_pool import RayEngine
 from fedsim.engine.tasks import Result, Task
+from fedsim.store import checkpoint
 from tests import runs
 from tests.runs import METHODS, Dying, Killed, Lent, Shuffled, Wrapped, hashes, small
 
@@ -150,6 +151,23 @@ def test_resumed_again_and_again_on_other_engines(
         with pytest.raises(Killed):
             runs.resume(out, engine)
     assert hashes(runs.resume(out)) == {name: unbroken[name] for name in methods}
+
+
+@pytest.mark.parametrize(("every", "saved"), [(None, [5]), (2, [2, 4, 5])])
+def test_checkpoints_of_short_rounds_are_apart_where_no_number_is_given(
+    unbroken: Hashes, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, every: int | None, saved: list[int]
+) -> None:
+    made, real = list[int](), checkpoint.save
+
+    def save(folder: Path, state: checkpoint.CheckpointState) -> None:
+        made.append(state.round)
+        real(folder, state)
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    monkeypatch.setattr(checkpoint.Spacing, "least_s", 3600.0)
+    raw = small({"fedavg": METHODS["fedavg"]}, outputs__checkpoint_every_rounds=every)
+    assert hashes(runs.run(raw, world, tmp_path / "run")) == {"fedavg": unbroken["fedavg"]}
+    assert made == saved
 
 
 def test_a_finished_run_may_be_resumed(unbroken: Hashes, world: Path, tmp_path: Path) -> None:
