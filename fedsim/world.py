@@ -162,7 +162,7 @@ class World:
 
     def mlm_head(self, model: Model) -> Head:
         """The head of masked-language modelling."""
-        return Head("mlm", everywhere=model.last_layer == "all")
+        return Head("mlm", everywhere=model.everywhere)
 
     def objective(self, phase: FurtherPretrain | Finetune, model: Model) -> Objective:
         """What a phase learns."""
@@ -182,7 +182,7 @@ class World:
                     "tokenised data without `labels` cannot be masked: it names no [MASK] token", key="data"
                 )
             return self.mlm_head(model)
-        kind, everywhere = "tokens" if objective.kind == "tokens" else model.classifier, model.last_layer == "all"
+        kind, everywhere = "tokens" if objective.kind == "tokens" else model.classifier, model.everywhere
         if self.tokens is None:
             corpus = self.scenario.data.corpus
             assert isinstance(corpus, DeclaredCorpus)

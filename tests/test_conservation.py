@@ -19,7 +19,8 @@ from fedsim.engine.host import Host, open_world
 from fedsim.engine.tasks import ClientWork, TrainBlock
 from fedsim.methods.fedbt import FedBT
 from fedsim.model.architecture import LocalShape
-from fedsim.model.local import LocalModel, Part
+from fedsim.model.local import LocalModel
+from fedsim.model.part import Part
 from fedsim.plan import PartName
 from fedsim.scenario.schema import Scenario
 from fedsim.trace import parse_slots

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedsim.engine.tasks import ClientWork, TrainBlock
-from fedsim.model.local import Weights
+from fedsim.model.part import Weights
 from fedsim.plan import CONTROL, PartName, group
 from fedsim.store.atomic import Array
 from fedsim.store.client_state import ClientStore

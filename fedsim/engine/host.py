@@ -46,7 +46,8 @@ from fedsim.engine.together import Together
 from fedsim.engine.uplink import Refused, deliver, deliver_together
 from fedsim.model.architecture import LocalShape
 from fedsim.model.layout import FloatArray
-from fedsim.model.local import Batch, LocalModel, Weights
+from fedsim.model.local import Batch, LocalModel
+from fedsim.model.part import Weights
 from fedsim.model.stacked import StackedModel
 from fedsim.plan import CONTROL, TEACHER, group, layer
 from fedsim.store.client_state import ClientStore

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from fedsim.engine.tasks import Sabotage
-from fedsim.model.local import Weights
+from fedsim.model.part import Weights
 from fedsim.plan import PartName
 
 RUN_BITS = 32

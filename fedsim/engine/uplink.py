@@ -11,7 +11,7 @@ from fedsim import rng
 from fedsim.engine.sabotage import flip
 from fedsim.engine.tasks import DAMAGED, MISSHAPEN, NOT_FINITE, ClientWork, TrainBlock
 from fedsim.model.layout import Layout
-from fedsim.model.local import Vector, Weights
+from fedsim.model.part import Vector, Weights
 from fedsim.model.stacked import StackedModel
 from fedsim.model.width import Window
 from fedsim.plan import ADAPTER, PartName, Slot, group, layer_index

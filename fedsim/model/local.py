@@ -1,27 +1,27 @@
 """A local model: `transformers` layers whose parameters are views of one vector a group."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import prod
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedsim.model.adapters import adapter_layouts, paths
-from fedsim.model.architecture import Architecture, LocalShape
+from fedsim.model.adapters import adapter_layouts
+from fedsim.model.architecture import LocalShape
 from fedsim.model.bart import original, shifted
 from fedsim.model.embedding import use_direct_gradients
 from fedsim.model.heads import build_head
 from fedsim.model.layout import Layout, embeddings_layout, head_layout, layer_layout, projection_layout
 from fedsim.model.linear import plain_float32, use_onednn
+from fedsim.model.lora import inject
 from fedsim.model.meta import unallocated
 from fedsim.model.modules import build_modules, fill_buffers
+from fedsim.model.mutual import mutual_divergence
+from fedsim.model.part import Part
 from fedsim.model.tied import tied_loss
 from fedsim.model.width import Window
-from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, Adapters, PartName, Slot, exit_head, layer
+from fedsim.plan import ADAPTER, EMBEDDINGS, PROJECTION, PartName, Slot, exit_head, layer
 
 
 @dataclass(frozen=True)
@@ -38,68 +38,6 @@ class Batch:
     """[B, L] bool, False on padding; None without padding."""
     positions: Tensor | None
     targets: Tensor
-
-
-class Vector(Protocol):
-    """One group's numbers, and where its tensors lie among them."""
-
-    layout: Layout
-    flat: Tensor
-
-
-class Weights(Protocol):
-    """A client's own weights after training."""
-
-    @property
-    def device(self) -> torch.device:
-        """Where they are."""
-
-    @property
-    def parts(self) -> Mapping[PartName, Vector]:
-        """By part, from the bottom up."""
-
-    @property
-    def trained(self) -> Mapping[PartName, Vector]:
-        """Those that are trained."""
-
-
-class Part:
-    """The vector behind a module's parameters, and the gradient's where it is trained.
-
-    With `clients`, the parameters of so many of them side by side: in the vector each tensor stands once for each
-    client before the next tensor begins.
-    """
-
-    def __init__(
-        self, module: nn.Module, layout: Layout, trained: bool, device: torch.device, clients: int | None = None
-    ) -> None:
-        copies, sides = (1, ()) if clients is None else (clients, (clients,))
-        self.layout = layout
-        self.decayed = copies * layout.decayed
-        self.flat = torch.empty(copies * layout.size, device=device)
-        self.grad = torch.zeros(copies * layout.size, device=device) if trained else None
-        start = 0
-        for name, shape in layout.tensors:
-            owner, _, leaf = name.rpartition(".")
-            stop = start + copies * prod(shape)
-            parameter = nn.Parameter(self.flat[start:stop].view(*sides, *shape), requires_grad=trained)
-            if self.grad is not None:
-                parameter.grad = self.grad[start:stop].view(*sides, *shape)
-            place = module.get_submodule(owner)
-            # a matrix with an adapter beside it is inside of what has taken its place
-            setattr(getattr(place, "base_layer", place), leaf, parameter)
-            start = stop
-
-    @property
-    def size(self) -> int:
-        """Numbers in the vector."""
-        return self.flat.numel()
-
-    def blocks(self, vector: Tensor) -> list[Tensor]:
-        """Views of this vector or its gradient, one for each tensor: a row a client, [clients, numbers]."""
-        copies = self.size // self.layout.size
-        sizes = [copies * prod(shape) for _, shape in self.layout.tensors]
-        return [block.view(copies, -1) for block in torch.split(vector, sizes)]
 
 
 class LocalModel:
@@ -309,39 +247,6 @@ def source(
     if isinstance(slot, tuple):
         return torch.stack([groups[layer(i)] for i in slot]).mean(0)
     return groups[name if isinstance(name, str) else layer(slot)]  # type: ignore[arg-type]
-
-
-def inject(layers: list[nn.Module], architecture: Architecture, adapters: Adapters) -> None:
-    """Put low-rank factors beside the matrices of these layers, by `peft`; without values, as all of them are."""
-    from peft import LoraConfig, inject_adapter_in_model
-
-    inside = paths(architecture)
-    config = LoraConfig(
-        r=adapters.rank,
-        lora_alpha=adapters.alpha,  # type: ignore[arg-type]
-        lora_dropout=adapters.dropout,
-        target_modules="|".join(re.escape(inside[target]) for target in adapters.targets),
-    )
-    with unallocated():
-        for module in layers:
-            inject_adapter_in_model(config, module)
-
-
-def mutual_divergence(logits: list[Tensor], targets: Tensor) -> Tensor:
-    """How far the answers of several heads are apart (DepthFL, Kim et al. 2023).
-
-    The sum over heads i of the mean over the others j of KL(p_j || p_i), where p_j is taken as given; each a mean over
-    what is predicted.
-    """
-    real = (targets >= 0).to(logits[0].dtype)
-    log = [own.log_softmax(-1) for own in logits]
-    total = torch.zeros((), device=targets.device)
-    for i, own in enumerate(log):
-        for j, other in enumerate(log):
-            if i != j:
-                apart = functional.kl_div(own, other.detach(), reduction="none", log_target=True).sum(-1)
-                total = total + (apart * real).sum() / (real.sum() * (len(log) - 1))
-    return total
 
 
 def attention_mask(real: Tensor) -> Tensor:

@@ -53,6 +53,11 @@ class Model(Config):
             yield Problem(("heads",), f"must divide hidden ({self.hidden}), given {self.heads}")
 
     @property
+    def everywhere(self) -> bool:
+        """The last layer is computed at all positions, whether the head reads them or not."""
+        return self.last_layer == "all"
+
+    @property
     def decodes(self) -> bool:
         """The family has a decoder."""
         return self.family == "bart"

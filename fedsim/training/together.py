@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from fedsim.model.local import Batch, LocalModel, Part
+from fedsim.model.local import Batch, LocalModel
+from fedsim.model.part import Part
 from fedsim.plan import CutType, PartName
 from fedsim.scenario.phases import Optimizer
 from fedsim.training.split import ClientSide, NotFinite, ServerSide, Traffic, step

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from fedsim.model.layout import FloatArray
-from fedsim.model.local import Batch, LocalModel, Part
+from fedsim.model.local import Batch, LocalModel
+from fedsim.model.part import Part
 from fedsim.plan import CutType, PartName, is_head
 from fedsim.scenario.phases import Optimizer
 from fedsim.training.optimizers import SGD, AdamW

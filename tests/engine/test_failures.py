@@ -18,7 +18,8 @@ from fedsim.engine.host import Host
 from fedsim.engine.inline import InlineEngine
 from fedsim.engine.tasks import ClientWork, TrainBlock
 from fedsim.errors import ClientError, FedsimError
-from fedsim.model.local import Batch, LocalModel, Weights
+from fedsim.model.local import Batch, LocalModel
+from fedsim.model.part import Weights
 from fedsim.observe.observer import Silent
 from fedsim.store.atomic import Array
 from fedsim.store.checkpoint import load_latest

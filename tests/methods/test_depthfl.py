@@ -18,7 +18,8 @@ from fedsim.cost.memory import activation_bytes
 from fedsim.cost.parameters import local_size, trained_size
 from fedsim.methods.depthfl import DepthFL
 from fedsim.model.architecture import Head, LocalShape
-from fedsim.model.local import Batch, LocalModel, mutual_divergence
+from fedsim.model.local import Batch, LocalModel
+from fedsim.model.mutual import mutual_divergence
 from fedsim.plan import HEAD
 from fedsim.scenario.load import load
 from tests import runs

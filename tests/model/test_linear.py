@@ -1,12 +1,42 @@
 """oneDNN's products against PyTorch's own."""
 
+import sys
+
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional
 
 from fedsim.model import linear as module
-from fedsim.model.linear import LEAST, LEAST_FOR_WEIGHT, Linear, linear, use_onednn
+from fedsim.model.linear import LEAST, Linear, linear, use_onednn
+
+FULL = 2**22
+"""Of a processor with full vector units, the smallest gradient of a weight that oneDNN computes."""
+
+
+@pytest.fixture(params=[FULL, sys.maxsize], autouse=True)
+def processor(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LEAST_FOR_WEIGHT", request.param)
+
+
+def test_gradients_of_weights_are_onednn_s_where_vector_units_are_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = {"avx512_f": True, "avx_vnni": False, "avx512_vp2intersect": False}
+    for has, full in (({}, False), (old, False), (old | {"avx_vnni": True}, True), ({"avx_vnni": True}, False)):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda has=has: has)
+        assert module._full_vectors() is full
+
+
+def test_a_large_gradient_of_a_weight(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls, own = [], module._product
+
+    def noted(*given: torch.Tensor) -> torch.Tensor:
+        calls.append(given)
+        return own(*given)
+
+    monkeypatch.setattr(module, "_product", noted)
+    grad, x = torch.randn(200, 96), torch.randn(200, 256)
+    torch.testing.assert_close(module.weight_gradient(grad, x), grad.t() @ x, rtol=1e-5, atol=1e-3)
+    assert len(calls) == (module.LEAST_FOR_WEIGHT == FULL)
 
 
 @pytest.mark.parametrize("shape", [(256,), (5, 256), (3, 7, 256), (3, 30, 256), (200, 256)])
@@ -14,7 +44,7 @@ from fedsim.model.linear import LEAST, LEAST_FOR_WEIGHT, Linear, linear, use_one
 @pytest.mark.parametrize("wanted", [(True, True), (True, False), (False, True)])
 def test_values_and_gradients(shape: tuple[int, ...], bias: bool, wanted: tuple[bool, bool]) -> None:
     torch.manual_seed(0)
-    assert 21 * 96 * 256 < LEAST <= 90 * 96 * 256 < LEAST_FOR_WEIGHT <= 200 * 96 * 256
+    assert 21 * 96 * 256 < LEAST <= 90 * 96 * 256 < FULL <= 200 * 96 * 256
     found: list[torch.Tensor | None] = []
     expected: list[torch.Tensor | None] = []
     for product, results in ((linear, found), (functional.linear, expected)):
