@@ -6,19 +6,16 @@
 For every work: the products with trained matrices in the steps of an update, forward and backward, made by two
 processes at the same time as fedsim makes them, one client's step after the other, and nothing else: no attention, no
 activations, no sums, no optimizer, no round. Operands stay where they are, in the cache. No simulator that makes the
-same products on this machine is faster; the last column says how much of this fedsim reached when its results were
-written, at another hour.
+same products on this machine is faster.
 """
 
 import argparse
-import json
 import time
 from statistics import median
 
 import torch
 import torch.multiprocessing as mp
 
-from benchmarks.run import RESULTS
 from benchmarks.scenario import Positions
 from benchmarks.workload import MASKED, WORKLOADS, Workload
 from fedsim.model.linear import input_gradient, product, weight_gradient
@@ -76,29 +73,20 @@ def _repeat(work: Workload, positions: Positions, seconds: float) -> float:
     return 1 / (steps * median(times))
 
 
-def _reached(work: Workload, positions: Positions) -> float | None:
-    """Updates per second of fedsim with two Ray hosts in the results; None: there are none."""
-    file = RESULTS / f"{work.name}.json"
-    timings = json.loads(file.read_text(encoding="utf-8"))["timings"] if file.is_file() else []
-    found = [timing["updates_per_s"] for timing in timings if timing["system"] == f"fedsim-ray-2-{positions}"]
-    return median(found) if found else None
-
-
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--works", nargs="+", choices=WORKLOADS, default=list(WORKLOADS), help="which (default: all)")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each (default: 5)")
     options = parser.parse_args()
-    print(f"{'work':16s} {'positions':>9s} {'GFLOP':>7s} {'GFLOP/s':>8s} {'updates/s':>10s} {'fedsim':>8s}")
+    print(f"{'work':16s} {'positions':>9s} {'GFLOP':>7s} {'GFLOP/s':>8s} {'updates/s':>10s}")
     for name in options.works:
         work = WORKLOADS[name]
         for positions in ("all", "needed"):
             steps = work.samples // work.batch_samples
             gflop = steps * sum(3 * 2 * rows * ins * outs for rows, ins, outs in sizes(work, positions)) / 1e9
-            rate, reached = updates_per_s(work, positions, options.seconds), _reached(work, positions)
-            share = "-" if reached is None else f"{reached / rate:.0%}"
-            print(f"{name:16s} {positions:>9s} {gflop:7.2f} {rate * gflop:8.0f} {rate:10.1f} {share:>8s}", flush=True)
+            rate = updates_per_s(work, positions, options.seconds)
+            print(f"{name:16s} {positions:>9s} {gflop:7.2f} {rate * gflop:8.0f} {rate:10.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ from torch.nn import functional
 
 def _full_vectors() -> bool:
     """Whether the processor has a new one's instructions for 512 bits: AMD's compute in one go since Zen 5 has them."""
-    has: dict[str, Any] = getattr(
-        torch.cpu, "get_capabilities", dict
-    )()  # not in the oldest releases of PyTorch that will do
+    # the oldest releases of PyTorch that will do have no such function
+    has: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(has.get("avx512_f") and (has.get("avx_vnni") or has.get("avx512_vp2intersect")))
 
 
