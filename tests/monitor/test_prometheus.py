@@ -26,18 +26,23 @@ from .test_command import free_port
 RUN = """
 import logging, sys, time
 from urllib.request import urlopen
-import ray
+import grpc, ray
 from ray.cluster_utils import Cluster
+from ray.core.generated import reporter_pb2, reporter_pb2_grpc
 cluster = Cluster(initialize_head=True, head_node_args={
     "num_cpus": 1, "include_dashboard": True, "dashboard_port": int(sys.argv[2]), "temp_dir": sys.argv[1] + "/ray",
     "object_store_memory": 100_000_000})
 node = cluster.head_node
-# a driver that finds no agent to send its numbers to within half a minute never sends any
+# a driver that finds no agent to send its numbers to within half a minute never sends any; on a busy machine the
+# agent's page is there long before what takes the numbers
+channel = grpc.insecure_channel(f"{node.node_ip_address}:{node.metrics_agent_port}")
+agent = reporter_pb2_grpc.ReporterServiceStub(channel)
 for _ in range(300):
     try:
+        agent.HealthCheck(reporter_pb2.HealthCheckRequest(), timeout=10)
         urlopen(f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics", timeout=10).close()
         break
-    except OSError:
+    except (OSError, grpc.RpcError):
         time.sleep(1)
 else:
     sys.exit("Ray's agent does not answer")
@@ -76,7 +81,10 @@ def wait_for(url: str, query: str, value: float, log: Path) -> None:
         if found and float(found[0]["value"][1]) == value:
             return
         time.sleep(0.5)
-    pytest.fail(f"{query} is {found}, not {value}\n{log.read_text()[-5000:]}")
+    with urlopen(f"{url}/api/v1/targets", timeout=10) as answer:
+        targets = json.load(answer)["data"]["activeTargets"]
+    read = [(t["scrapeUrl"], t["health"], t["lastError"]) for t in targets]
+    pytest.fail(f"{query} is {found}, not {value}; read: {read}\n{log.read_text()[-5000:]}")
 
 
 def answers(url: str, query: str) -> bool:
