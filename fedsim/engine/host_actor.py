@@ -51,10 +51,11 @@ class HostActor:
         import ray
 
         self._task = f": {describe(task)}"
-        wanted = self._host.missing(task)
-        arrays = ray.get([references[name][1] for name in wanted])
-        for name, values in zip(wanted, arrays, strict=True):
-            self._host.receive(name, references[name][0], values)
+        wanted = {name: references[name] for name in self._host.missing(task)}
+        objects = list({reference for _, reference in wanted.values()})  # one may hold several groups
+        bundles = dict(zip(objects, ray.get(objects), strict=True))
+        for name, (version, reference) in wanted.items():
+            self._host.receive(name, version, bundles[reference][name])
         result = self._host.run(task)
         self._task = ""  # not where the task fails: Ray's traceback names it
         return result

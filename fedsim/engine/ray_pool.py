@@ -19,6 +19,8 @@ PENDING_PER_HOST = 2
 """Tasks given to a host at a time: one to work on and one to go on with."""
 PATIENCE_S = 30.0
 """Silence after which a cluster that gives no host is told of."""
+ALONE_BYTES = 2**23
+"""Length from which a group is an object of its own, and not held in the store by another that is still wanted."""
 ATTEMPTS = 3
 """Times a task is tried before a dying host is taken for the task's fault."""
 
@@ -91,8 +93,10 @@ class RayEngine:
         ]
         self.dashboard: str = ray.worker.get_dashboard_url() or ""
         self._log = log
-        self._groups: dict[str, dict[int, Any]] = {}
-        self._bytes: dict[str, int] = {}
+        self._groups: dict[str, dict[int, tuple[Any, int]]] = {}
+        """By name and version, the object that holds it, and the length of that."""
+        self._fresh: dict[str, tuple[int, FloatArray]] = {}
+        """Published, but not yet in the object store."""
         self._down: dict[int, Any] = {}
         self._lost = (ray.exceptions.RayActorError, ray.exceptions.OutOfMemoryError, ray.exceptions.ObjectLostError)
         self._events: list[tuple[str, str]] = []
@@ -107,18 +111,33 @@ class RayEngine:
             raise
 
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
-        """Put the group into the object store once; earlier versions are let go, but for those to keep."""
-        self._groups[name] = {**kept(self._groups.get(name, {}), keep), version: self._ray.put(values)}
-        self._bytes[name] = values.nbytes * len(self._groups[name])
+        """Have the group put into the object store before the next task; earlier versions are let go, but for some."""
+        if name in self._fresh and self._fresh[name][0] in keep:
+            self._put()
+        self._groups[name] = kept(self._groups.get(name, {}), keep)
+        self._fresh[name] = version, values
+
+    def _put(self) -> None:
+        """Put what is published since the last time into the object store: small groups all in one object."""
+        together = [name for name, (_, values) in self._fresh.items() if values.nbytes < ALONE_BYTES]
+        alone = [[name] for name in self._fresh if name not in together]
+        for names in (*alone, together) if together else alone:
+            bundle = {name: self._fresh[name][1] for name in names}
+            held = self._ray.put(bundle), sum(values.nbytes for values in bundle.values())
+            for name in names:
+                self._groups[name][self._fresh[name][0]] = held
+        self._fresh.clear()
 
     @property
     def published_bytes(self) -> int:
         """What the published groups take of the object store."""
-        return sum(self._bytes.values())
+        stored = dict(held for versions in self._groups.values() for held in versions.values())
+        return sum(stored.values()) + sum(values.nbytes for _, values in self._fresh.values())
 
     def run(self, tasks: Sequence[Task], label: str) -> Iterator[Result]:
         """Longest first, to whichever host has room; a task whose host dies is given out again, with the same bits."""
         ray = self._ray
+        self._put()
         waiting = sorted(tasks, key=lambda task: (task.cost, -task.index))
         room = {host: 0 if host in self._down else PENDING_PER_HOST for host in range(self.hosts)}
         tries: dict[int, int] = {}
@@ -128,7 +147,7 @@ class RayEngine:
                 task, host = waiting.pop(), max(room, key=lambda i: (room[i], -i))
                 room[host] -= 1
                 tries[task.index] = tries.get(task.index, 0) + 1
-                references = {name: (version, self._groups[name][version]) for name, version in task.groups.items()}
+                references = {name: (version, self._groups[name][version][0]) for name, version in task.groups.items()}
                 pending[self._actors[host].run.options(name=label).remote(task, references)] = (task, host)
             done = self._next([*pending, *self._down.values()])
             if done not in pending:
@@ -217,6 +236,7 @@ class RayEngine:
             self._ray.kill(actor)
         self._actors = []
         self._groups.clear()
+        self._fresh.clear()
         self._down.clear()
         if self._started_here and self._ray.is_initialized():
             folder = Path(self._ray._private.worker._global_node.get_logs_dir_path())

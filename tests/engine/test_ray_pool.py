@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+import ray
 
-from fedsim.engine.ray_pool import ATTEMPTS, RayEngine
+from fedsim.engine.ray_pool import ALONE_BYTES, ATTEMPTS, RayEngine
 from fedsim.engine.tasks import Task
 from fedsim.errors import FedsimError, UserError
+from fedsim.model.layout import FloatArray
 from tests.engine.tasks import measure
 
 Pools = Callable[[int], RayEngine]
@@ -58,6 +60,39 @@ def test_hosts_fetch_what_is_published(pools: Pools) -> None:
     assert indices(engine, [measure(index, group=0) for index in range(4)]) == [0, 1, 2, 3]
     engine.publish("group", 1, np.ones(4, np.float32))
     assert indices(engine, [measure(index, group=1) for index in range(4)]) == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_small_groups_share_an_object_and_large_ones_do_not(pools: Pools, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, put = pools(1), ray.put
+    bundles: list[list[str]] = []
+    lengths: list[int] = []
+    list(engine.run([measure(0)], "measure"))
+    before = engine.published_bytes  # of groups that other tests have published
+
+    def counted(bundle: dict[str, FloatArray]) -> object:
+        bundles.append(sorted(bundle))
+        return put(bundle)
+
+    monkeypatch.setattr(ray, "put", counted)
+    large = np.zeros(ALONE_BYTES // 4, np.float32)
+    for published in ({"a": 4, "b": 6, "c": 0}, {"a": 4}, {"b": 6}):
+        for name, size in published.items():
+            engine.publish(name, len(lengths), np.zeros(size, np.float32) if size else large)
+        pending = engine.published_bytes
+        list(engine.run([measure(0)], "measure"))
+        assert engine.published_bytes == pending
+        lengths.append(engine.published_bytes - before - large.nbytes)
+    assert bundles == [["c"], ["a", "b"], ["a"], ["b"]]
+    assert lengths == [40, 40 + 16, 16 + 24]  # the first object is held as long as one of its groups is wanted
+
+
+@pytest.mark.slow
+def test_a_version_that_is_to_be_kept_is_not_lost_before_it_is_stored(pools: Pools) -> None:
+    engine = pools(1)
+    engine.publish("group", 7, np.zeros(4, np.float32))
+    engine.publish("group", 8, np.ones(4, np.float32), keep={7})
+    assert indices(engine, [measure(0, group=7), measure(1, group=8)]) == [0, 1]
 
 
 def test_an_error_on_a_host_names_the_work_and_the_cause(pools: Pools) -> None:
