@@ -9,13 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedsim.model.linear import rate_of
+
 
 class _Lookup(torch.autograd.Function):
     """Rows of a table [rows, width], or of each of C clients' own table [C, rows, width] where ids are [C, ...]."""
 
     @staticmethod
-    def forward(ctx: Any, asks: Tensor, ids: Tensor, table: Tensor, total: Tensor, padding: int | None) -> Tensor:
-        ctx.total, ctx.padding = total, padding
+    def forward(
+        ctx: Any, asks: Tensor, ids: Tensor, table: Tensor, total: Tensor, factor: float, padding: int | None
+    ) -> Tensor:
+        ctx.total, ctx.factor, ctx.padding = total, factor, padding
         ctx.save_for_backward(ids)
         return functional.embedding(_places(ids, table), table.view(-1, table.shape[-1]))
 
@@ -24,10 +28,11 @@ class _Lookup(torch.autograd.Function):
         (ids,), total = ctx.saved_tensors, ctx.total
         before = None if ctx.padding is None else total[..., ctx.padding, :].clone()
         width = grad.shape[-1]
-        total.view(-1, width).index_add_(0, _places(ids, total).reshape(-1), grad.reshape(-1, width))
+        rows = grad.reshape(-1, width)
+        total.view(-1, width).index_add_(0, _places(ids, total).reshape(-1), rows, alpha=ctx.factor)
         if before is not None:
             total[..., ctx.padding, :] = before
-        return None, None, None, None, None
+        return (None,) * 6
 
 
 def _places(ids: Tensor, table: Tensor) -> Tensor:
@@ -40,11 +45,12 @@ def _places(ids: Tensor, table: Tensor) -> Tensor:
 
 
 def lookup(ids: Tensor, table: Tensor, padding: int | None) -> Tensor:
-    """Rows of a table that has a gradient to add to; those of the padding's id get none."""
+    """Rows of a table that has a gradient to add to, or a rate to change by; those of the padding's id get none."""
     assert table.grad is not None
+    total, factor = (table.grad, 1.0) if (rate := rate_of(table)) is None else (table.data, -rate)
     # what asks for a gradient is not the table, so that what else it gets, from a tied head, need not wait for this
     asks = torch.empty(0, requires_grad=True)
-    rows: Tensor = _Lookup.apply(asks, ids, table.detach(), table.grad, padding)  # type: ignore[no-untyped-call]
+    rows: Tensor = _Lookup.apply(asks, ids, table.detach(), total, factor, padding)  # type: ignore[no-untyped-call]
     return rows
 
 

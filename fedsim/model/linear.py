@@ -57,13 +57,16 @@ class _Stacked(torch.autograd.Function):
     """The same for each of C clients: x [C, n, in], weight [C, out, in], bias [C, out].
 
     The weights' gradient is added to where it belongs at once, without a copy on the way; a `stale` one is overwritten.
+    With a `rate` the weights themselves change by it, as a step of plain SGD changes them, and there is no gradient.
     """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, alike: bool) -> Tensor:
         ctx.save_for_backward(x)
-        ctx.weight, ctx.alike, ctx.first = weight, alike, is_stale(weight)
-        mark(weight, stale=False)
+        ctx.weight, ctx.alike, ctx.first, ctx.rate = weight, alike, is_stale(weight), rate_of(weight)
+        # the way back through another product would find the weights changed
+        assert ctx.first or ctx.rate is None
+        mark(weight, stale=False, rate=ctx.rate)
         if alike:
             return product(x.flatten(0, 1), weight[0], bias[0]).view(*x.shape[:2], -1)
         if _pays(x[0], weight[0]):
@@ -79,23 +82,33 @@ class _Stacked(torch.autograd.Function):
             each = zip(grad, weight, strict=True)
             fast = _pays(grad[0], weight[0])
             into = torch.stack([_product(g, own.t()) for g, own in each]) if fast else torch.bmm(grad, weight)
+        total, factor = (weight.grad, 1.0) if ctx.rate is None else (weight.data, -ctx.rate)
+        before = 0.0 if ctx.first and ctx.rate is None else 1.0
         if _pays(x[0], weight[0], LEAST_FOR_WEIGHT):
-            put = Tensor.copy_ if ctx.first else Tensor.add_
-            for total, g, rows in zip(weight.grad, grad, x, strict=True):
-                put(total, _product(g.t(), rows.t()))
+            for own, g, rows in zip(total, grad, x, strict=True):
+                change = _product(g.t(), rows.t())
+                own.add_(change, alpha=factor) if before else own.copy_(change)
         else:
-            weight.grad.baddbmm_(grad.transpose(1, 2), x, beta=0 if ctx.first else 1)
+            total.baddbmm_(grad.transpose(1, 2), x, beta=before, alpha=factor)
         return into, None, grad.sum(1) if ctx.needs_input_grad[2] else None, None
 
 
-def mark(weight: Tensor, *, stale: bool) -> None:
-    """Say whether the weight's gradient is one of before, for its first product to overwrite in the way back."""
-    weight.stale = stale  # type: ignore[attr-defined]
+def mark(weight: Tensor, *, stale: bool, rate: float | None = None) -> None:
+    """Say whether the weight's gradient is one of before, for its first product to overwrite in the way back.
+
+    With a learning rate there will be none: the way back changes the weight itself, by -rate times its gradient.
+    """
+    weight.stale, weight.rate = stale, rate  # type: ignore[attr-defined]
 
 
 def is_stale(weight: Tensor) -> bool:
     """Whether the weight's gradient is one of before."""
     return getattr(weight, "stale", False)
+
+
+def rate_of(weight: Tensor) -> float | None:
+    """The learning rate of a weight that changes in the way back."""
+    return getattr(weight, "rate", None)
 
 
 def _pays(x: Tensor, weight: Tensor, least: int = LEAST) -> bool:

@@ -49,6 +49,7 @@ class Part:
         self.decayed = copies * layout.decayed
         self.flat = torch.empty(copies * layout.size, device=device)
         self.grad = torch.zeros(copies * layout.size, device=device) if trained else None
+        self.parameters: list[nn.Parameter] = []
         start = 0
         for name, shape in layout.tensors:
             owner, _, leaf = name.rpartition(".")
@@ -56,6 +57,7 @@ class Part:
             parameter = nn.Parameter(self.flat[start:stop].view(*sides, *shape), requires_grad=trained)
             if self.grad is not None:
                 parameter.grad = self.grad[start:stop].view(*sides, *shape)
+            self.parameters.append(parameter)
             place = module.get_submodule(owner)
             # a matrix with an adapter beside it is inside of what has taken its place
             setattr(getattr(place, "base_layer", place), leaf, parameter)

@@ -44,11 +44,12 @@ class StackedModel(LocalModel):
         for module in self.module.modules():
             if type(module) is nn.LayerNorm:
                 module.__class__ = Norm
-        trained = [own for own in self.module.parameters() if own.grad is not None]
         made = [module.weight for module in self.module.modules() if isinstance(module, Linear)]
         matrices = {id(weight) for weight in (*made, self._words) if weight.dim() == 3}
-        self._matrices = [own for own in trained if id(own) in matrices]
-        self._others = [own for own in trained if id(own) not in matrices]
+        trained = [(own, name) for name, part in self.trained.items() for own in part.parameters]
+        self._matrices = [(own, name) for own, name in trained if id(own) in matrices]
+        self._others = [(own, name) for own, name in trained if id(own) not in matrices]
+        self._rates: Mapping[PartName, float] = {}
 
     def fill(
         self, groups: Sequence[Mapping[str, Tensor]], slots: Sequence[tuple[Slot, ...]], window: Window | None = None
@@ -100,18 +101,28 @@ class StackedModel(LocalModel):
         states: Tensor = own.dropout(own.LayerNorm((words + places[:, None]).view(samples, tokens, -1)))
         return states
 
+    def descend(self, rates: Mapping[PartName, float]) -> None:
+        """Have the way back make plain SGD's steps with each part's rate; without rates it leaves gradients."""
+        self._rates = rates
+
     def zero_grad(self) -> None:
         """Clear the gradients; those of matrices when `losses` has found out which of them will be overwritten."""
-        for own in self._others:
+        for own, _ in self._others:
             _clear(own)
-        for own in self._matrices:
-            mark(own, stale=True)
+        for own, name in self._matrices:
+            mark(own, stale=True, rate=self._rates.get(name))
+
+    def step(self) -> None:
+        """What is left to do of a step of plain SGD after the way back: all but the matrices."""
+        for own, name in self._others:
+            assert own.grad is not None
+            own.data.add_(own.grad, alpha=-self._rates[name])
 
     def losses(self, batch: Batch) -> Tensor:
         """Each client's mean cross-entropy over what is predicted, [C]."""
         each = functional.cross_entropy(self.logits(batch).float(), batch.targets, reduction="none")
-        for own in self._matrices:
-            if is_stale(own):  # no product that overwrites it has been made
+        for own, name in self._matrices:
+            if is_stale(own) and name not in self._rates:  # no product that overwrites it has been made
                 _clear(own)
         return each.view(self.clients, -1).sum(1) / self.predicted(batch)
 

@@ -27,6 +27,11 @@ class Optimizer(Config):
     eps: Positive = 1e-8
     """AdamW only."""
 
+    @property
+    def plain(self) -> bool:
+        """Whether a step is the gradient times a rate, and nothing else."""
+        return self.kind == "sgd" and not self.momentum and not self.weight_decay
+
     def problems(self) -> Iterator[Problem]:
         """Nothing is set that this optimizer does not have."""
         others = {"sgd": ("betas", "eps"), "adamw": ("momentum",)}

@@ -7,7 +7,7 @@ import torch
 from fedsim.model.local import Batch
 from fedsim.model.stacked import StackedModel
 from fedsim.scenario.phases import Optimizer
-from fedsim.training.update import Update, build
+from fedsim.training.update import Update, build, rate_of
 
 
 def train_stacked(
@@ -32,7 +32,10 @@ def train_stacked(
     Returns:
         An update for each client.
     """
-    steps = build(model.trained, optimizer, learning_rate)
+    # without a momentum and the like, matrices can change on the way back, and their gradients are never written
+    direct = optimizer.plain and clip_norm is None and not proximal
+    model.descend({name: rate_of(name, optimizer, learning_rate) for name in model.trained} if direct else {})
+    steps = model if direct else build(model.trained, optimizer, learning_rate)
     anchors = [part.flat.clone() for part in model.trained.values()] if proximal else []
     total = torch.zeros(model.clients, dtype=torch.float64)
     targets, made = torch.zeros(model.clients, dtype=torch.int64), 0
