@@ -45,15 +45,23 @@ class _Tree:
 
 def describe() -> dict[str, str | int]:
     """Processor, cores, memory and Python."""
-    info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in _lines(info) if line.startswith("model name")]
     return {
-        "processor": names[0] if names else platform.processor() or platform.machine(),
+        "processor": _processor(_lines(Path("/proc/cpuinfo"))) or platform.processor() or platform.machine(),
         "cores": os.cpu_count() or 1,
         "memory_bytes": psutil.virtual_memory().total,
         "system": platform.system(),
         "python": platform.python_version(),
     }
+
+
+def _processor(info: Sequence[str]) -> str:
+    """Its name with family and model, since virtual machines may tell no more than the maker; empty if not there."""
+    found: dict[str, str] = {}
+    for line in info:
+        key, _, value = line.partition(":")
+        found.setdefault(key.strip(), value.strip())
+    name, family, model = (found.get(key, "") for key in ("model name", "cpu family", "model"))
+    return f"{name} (family {family}, model {model})" if name and family and model else name
 
 
 def _lines(file: Path) -> list[str]:

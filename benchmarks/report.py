@@ -126,6 +126,8 @@ def _trust(contents: Sequence[Content]) -> Iterator[str]:
     yield f"- Other programs used more than {DISTURBED_CORES:g} cores during {disturbed} of these {runs} runs."
     for machine, works in _grouped({content["work"]["name"]: _machine(content) for content in contents}):
         yield f"- {machine}{works}."
+    if len({content["machine"]["processor"] for content in contents}) > 1:
+        yield "- Several processors: a ratio in one work is that of its processor, and says little of another work's."
     for versions, works in _grouped({content["work"]["name"]: _versions(content) for content in contents}):
         yield f"- Versions{works}: {versions}."
     missing = {content["work"]["name"]: ", ".join(NAMES[name] for name in content["missing"]) for content in contents}

@@ -30,3 +30,15 @@ def test_a_run_that_fails_or_hangs_says_so(tmp_path: Path) -> None:
         )
     with pytest.raises(RuntimeError, match=r"took more than 0\.1 s"):
         machine.run((sys.executable, "-c", "import time; time.sleep(60)"), tmp_path, os.environ, 0.1, False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "name"),
+    [
+        (["cpu family\t: 25", "model\t\t: 17", "model name\t: A", "model\t\t: 18"], "A (family 25, model 17)"),
+        (["model name : A"], "A"),
+        ([], ""),
+    ],
+)
+def test_processors_of_one_name_are_told_apart(lines: list[str], name: str) -> None:
+    assert machine._processor(lines) == name

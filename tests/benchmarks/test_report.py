@@ -108,6 +108,11 @@ def test_works_measured_elsewhere_are_told_apart() -> None:
     assert " (mlm-wide)." in page
     assert "- Versions: torch 2.9." in page
     assert "- Not installed, hence not measured (mlm): pfl-research." in page
+    assert "- Several processors: " not in page
+    there["machine"] = {**there["machine"], "processor": "another"}
+    page = report.markdown([here, there])
+    assert "another, " in page
+    assert "- Several processors: " in page
     assert "- ours failed: exit code 1: no memory" in page
 
 
