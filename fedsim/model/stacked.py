@@ -16,7 +16,7 @@ from torch.nn import functional
 from fedsim.model.architecture import LocalShape
 from fedsim.model.embedding import lookup
 from fedsim.model.layout import Layout
-from fedsim.model.linear import Linear, is_stale, mark
+from fedsim.model.linear import Linear, is_stale, mark, rate_of
 from fedsim.model.local import Batch, LocalModel, source
 from fedsim.model.width import Window
 from fedsim.plan import EMBEDDINGS, PartName, Slot
@@ -113,16 +113,18 @@ class StackedModel(LocalModel):
             mark(own, stale=True, rate=self._rates.get(name))
 
     def step(self) -> None:
-        """What is left to do of a step of plain SGD after the way back: all but the matrices."""
-        for own, name in self._others:
-            assert own.grad is not None
-            own.data.add_(own.grad, alpha=-self._rates[name])
+        """What is left to do of a step of plain SGD after the way back."""
+        for own, name in (*self._matrices, *self._others):
+            if rate_of(own) is None:
+                assert own.grad is not None
+                own.data.add_(own.grad, alpha=-self._rates[name])
 
     def losses(self, batch: Batch) -> Tensor:
         """Each client's mean cross-entropy over what is predicted, [C]."""
         each = functional.cross_entropy(self.logits(batch).float(), batch.targets, reduction="none")
         for own, name in self._matrices:
-            if is_stale(own) and name not in self._rates:  # no product that overwrites it has been made
+            looked_up = own is self._words and name in self._rates  # which changes it on the way back, too
+            if is_stale(own) and not looked_up:  # no product that overwrites or changes it has been made
                 _clear(own)
         return each.view(self.clients, -1).sum(1) / self.predicted(batch)
 

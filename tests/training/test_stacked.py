@@ -1,5 +1,7 @@
 """Clients side by side against the same clients one after the other."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -117,8 +119,12 @@ def agree(
 
 @pytest.mark.parametrize("family", ["bert", "distilbert"])
 @pytest.mark.parametrize("head", HEADS)
-def test_every_head(family: str, head: str) -> None:
-    agree(LocalShape(architecture(family), head_of(head), 2, (0, 1), True, True), head, OPTIMIZERS["sgd"])
+@pytest.mark.parametrize("everywhere", [True, False])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum"])
+def test_every_head(family: str, head: str, everywhere: bool, optimizer: str) -> None:
+    """Plain SGD changes most matrices on the way back, and some, without keys and values, after it."""
+    answers = replace(head_of(head), everywhere=everywhere)
+    agree(LocalShape(architecture(family), answers, 2, (0, 1), True, True), head, OPTIMIZERS[optimizer])
 
 
 @pytest.mark.parametrize("plan", PLANS)
