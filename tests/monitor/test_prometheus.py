@@ -122,6 +122,8 @@ def test_series_of_a_run_are_read_back(short: Path, world: Path, monkeypatch: py
     monkeypatch.setenv("RAY_TMPDIR", str(short))
     monkeypatch.setenv("RAY_metrics_report_interval_ms", "500")
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    # a cluster that another test started in this process may have left `token` here, and the agent would ask for one
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     provision = Provision(short / "monitoring", free_port(), free_port())
     provision.write()
     config = provision.folder / "prometheus.yml"
