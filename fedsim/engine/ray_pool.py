@@ -111,7 +111,7 @@ class RayEngine:
             raise
 
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
-        """Have the group put into the object store before the next task; earlier versions are let go, but for some."""
+        """Have the group put into the object store before the next task; earlier ones are let go, but those to keep."""
         if name in self._fresh and self._fresh[name][0] in keep:
             self._put()
         self._groups[name] = kept(self._groups.get(name, {}), keep)
@@ -121,7 +121,7 @@ class RayEngine:
         """Put what is published since the last time into the object store: small groups all in one object."""
         together = [name for name, (_, values) in self._fresh.items() if values.nbytes < ALONE_BYTES]
         alone = [[name] for name in self._fresh if name not in together]
-        for names in (*alone, together) if together else alone:
+        for names in filter(None, (*alone, together)):
             bundle = {name: self._fresh[name][1] for name in names}
             held = self._ray.put(bundle), sum(values.nbytes for values in bundle.values())
             for name in names:
