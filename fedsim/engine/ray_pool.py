@@ -111,7 +111,7 @@ class RayEngine:
             raise
 
     def publish(self, name: str, version: int, values: FloatArray, keep: Collection[int] = ()) -> None:
-        """Have the group put into the object store before the next task; earlier ones are let go, but those to keep."""
+        """Have the group put into the object store before the next task; earlier ones go, but for those to keep."""
         if name in self._fresh and self._fresh[name][0] in keep:
             self._put()
         self._groups[name] = kept(self._groups.get(name, {}), keep)
