@@ -23,37 +23,46 @@ from tests import runs
 
 from .test_command import free_port
 
-RUN = """
-import logging, sys, time
-from urllib.request import urlopen
-import grpc, ray
+CLUSTER = """
+import subprocess, sys
 from ray.cluster_utils import Cluster
-from ray.core.generated import reporter_pb2, reporter_pb2_grpc
 cluster = Cluster(initialize_head=True, head_node_args={
     "num_cpus": 1, "include_dashboard": True, "dashboard_port": int(sys.argv[2]), "temp_dir": sys.argv[1] + "/ray",
     "object_store_memory": 100_000_000})
 node = cluster.head_node
-# a driver that finds no agent to send its numbers to within half a minute never sends any; on a busy machine the
-# agent's page is there long before what takes the numbers
-channel = grpc.insecure_channel(f"{node.node_ip_address}:{node.metrics_agent_port}")
-agent = reporter_pb2_grpc.ReporterServiceStub(channel)
-for _ in range(300):
-    try:
-        agent.HealthCheck(reporter_pb2.HealthCheckRequest(), timeout=10)
-        urlopen(f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics", timeout=10).close()
+page = f"http://{node.node_ip_address}:{node.metrics_export_port}/metrics"
+# a driver that does not reach Ray's agent at its start, as on a busy machine, never sends any number: take another
+for _ in range(5):
+    if subprocess.call([sys.executable, "-c", sys.argv[3], cluster.address, page]) == 0:
         break
-    except (OSError, grpc.RpcError):
-        time.sleep(1)
+sys.stdin.readline()  # what was recorded goes with the cluster
+"""
+
+DRIVER = """
+import logging, sys, time
+from urllib.request import urlopen
+import ray
+from ray.util.metrics import Gauge
+ray.init(sys.argv[1], logging_level=logging.ERROR, log_to_driver=False)
+heard = Gauge("heard", "that what this driver records is read on the page of the agent")
+for _ in range(60):
+    heard.set(1)
+    time.sleep(1)
+    try:
+        with urlopen(sys.argv[2], timeout=10) as page:
+            if b"ray_heard" in page.read():
+                break
+    except OSError:
+        pass  # the agent may still be starting
 else:
-    sys.exit("Ray's agent does not answer")
-ray.init(cluster.address, logging_level=logging.ERROR, log_to_driver=False)
+    sys.exit("Ray's agent reads nothing of this driver")
 from fedsim import cli
 sys.argv = ["fedsim", "scenario", "small.yaml", "--hosts", "1", "--out", "run"]
 try:
     cli.main()
 except SystemExit as ended:
     print("ended", ended.code, flush=True)
-sys.stdin.readline()  # what was recorded goes with the cluster
+sys.stdin.readline()  # the gauges go with the driver
 """
 
 
@@ -133,7 +142,7 @@ def test_series_of_a_run_are_read_back(short: Path, world: Path, monkeypatch: py
         (short / "log").open("w") as log,
         subprocess.Popen(provision.prometheus, stdout=log, stderr=log) as prometheus,
         subprocess.Popen(
-            [sys.executable, "-c", RUN, str(short), str(free_port())],
+            [sys.executable, "-c", CLUSTER, str(short), str(free_port()), DRIVER],
             cwd=short,
             stdin=subprocess.PIPE,
             stdout=log,
